@@ -1,0 +1,80 @@
+"""Residual networks, whole: build one, train it on your images, measure it, use it.
+
+    import resnets
+
+    run = resnets.train("digits", arch="resnet20")   # trains, and leaves a folder that a person can read
+    run.evaluate()                                    # on the source's own test split
+    run.predict(["some/picture.png"])
+
+The names below are loaded when they are first used, so `import resnets` is instant and imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnets.architecture import ZOO, NetworkSpec, Shortcut, spec
+    from resnets.data import open_source
+    from resnets.errors import InputError
+    from resnets.evaluation import Run, evaluate
+    from resnets.models import create
+    from resnets.training import Recipe, recipe, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ZOO",
+    "InputError",
+    "NetworkSpec",
+    "Recipe",
+    "Run",
+    "Shortcut",
+    "create",
+    "evaluate",
+    "open_run",
+    "open_source",
+    "recipe",
+    "spec",
+    "train",
+]
+
+_ROOM = {
+    "ZOO": "architecture",
+    "NetworkSpec": "architecture",
+    "Shortcut": "architecture",
+    "spec": "architecture",
+    "create": "models",
+    "open_source": "data",
+    "Run": "evaluation",
+    "evaluate": "evaluation",
+    "Recipe": "training",
+    "recipe": "training",
+    "train": "training",
+    "InputError": "errors",
+}
+
+
+def open_run(path: str) -> Run:
+    """Open a finished run's folder: its network, weights, classes and preprocessing.
+
+    Raises:
+        InputError: when the folder is not a run, or holds no finished weights.
+    """
+    from resnets.evaluation import Run
+
+    return Run.open(path)
+
+
+def __getattr__(name: str) -> Any:
+    """Load an exported name on first use (PEP 562)."""
+    if name not in _ROOM:
+        raise AttributeError(f"module 'resnets' has no attribute {name!r}")
+    value = getattr(import_module(f"resnets.{_ROOM[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,23 @@
+"""What a network is, as data: specifications, names and the zoo. Nothing here imports torch."""
+
+from resnets.architecture.names import GRAMMAR, spec
+from resnets.architecture.orderings import ORDERINGS, Steps, final_steps, unit_steps
+from resnets.architecture.shortcut import Shortcut, parse_shortcut
+from resnets.architecture.spec import NORMS, SMALL_IMAGE, NetworkSpec
+from resnets.architecture.zoo import ZOO, Entry
+
+__all__ = [
+    "GRAMMAR",
+    "NORMS",
+    "ORDERINGS",
+    "SMALL_IMAGE",
+    "ZOO",
+    "Entry",
+    "NetworkSpec",
+    "Shortcut",
+    "Steps",
+    "final_steps",
+    "parse_shortcut",
+    "spec",
+    "unit_steps",
+]

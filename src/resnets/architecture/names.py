@@ -1,0 +1,171 @@
+"""The grammar of names: `[preact-]resnetDEPTH[xK][-MODIFIER…][,field=value…]`, and what each word means.
+
+`resnet50`, `resnet50-v1`, `plain34`, `resnet44`, `preact-resnet164`, `resnet20x4`, `resnet110-C-group`, `wrn-28-10`,
+`resmlp10`, `resnet18-small`, `resnet110,shortcut=scaling:0.5,ordering=relu-before-addition`.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from resnets.architecture import zoo
+from resnets.architecture.shortcut import Shortcut
+from resnets.architecture.spec import NetworkSpec
+from resnets.errors import InputError, nearest
+
+GRAMMAR = (
+    "[preact-]resnetDEPTH or plainDEPTH, with xK to widen and any of -v1 -A -B -C -small -imagenet -basic -bottleneck "
+    "-layer -group -weight -nonorm; DEPTH is 18, 34, 50, 101 or 152 (ImageNet family), 6n+2 or, with bottlenecks, 9n+2 "
+    "(CIFAR family); wrn-DEPTH-K; resmlpDEPTH; NAME,field=value sets any field"
+)
+_MODIFIERS: dict[str, dict[str, Any]] = {
+    "v1": {"stride_in": "1x1"},
+    "v1.5": {"stride_in": "3x3"},
+    "a": {"shortcut": "A"},
+    "b": {"shortcut": "B"},
+    "c": {"shortcut": "C"},
+    "small": {"stem": "small"},
+    "imagenet": {"stem": "imagenet"},
+    "layer": {"norm": "layer"},
+    "group": {"norm": "group"},
+    "weight": {"norm": "weight"},
+    "nonorm": {"norm": "none"},
+}
+_ALIASES = {"resmlp": "resmlp10", "plainmlp": "plainmlp10"}
+
+
+def spec(name: str | os.PathLike[str] | NetworkSpec, **overrides: Any) -> NetworkSpec:
+    """Return a network as a value.
+
+    Args:
+        name: a name of the zoo or of `GRAMMAR`, optionally followed by `,field=value…`; the path of a JSON file; or a spec.
+        **overrides: fields of `NetworkSpec` to change: `resnets.spec("resnet110", shortcut="B", norm="group")`.
+
+    Raises:
+        InputError: nothing of that name (the nearest is offered), or a field or value that does not exist.
+    """
+    if isinstance(name, NetworkSpec):
+        return name.replace(**overrides)
+    text = os.fspath(name)
+    if text.endswith(".json"):
+        return _from_file(Path(text)).replace(**overrides)
+    base, _, settings = text.partition(",")
+    found = _named(base.strip())
+    changes = {**_settings(settings, text), **overrides}
+    return found.replace(**{"name": text, **changes}) if changes else found
+
+
+def _from_file(path: Path) -> NetworkSpec:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the network specification: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from None
+    if isinstance(data, dict) and isinstance(data.get("spec"), dict):
+        data = data["spec"]  # the run.json of a run folder
+    return NetworkSpec.from_dict(data)
+
+
+def _settings(text: str, whole: str) -> dict[str, Any]:
+    # Values may hold commas (units=[2,2], scaling:0.5,0.5), so a piece without "=" continues the one before.
+    pieces: list[str] = []
+    for piece in text.split(",") if text.strip() else []:
+        if re.match(r"\s*[A-Za-z_]+\s*=", piece) or not pieces:
+            pieces.append(piece)
+        else:
+            pieces[-1] += "," + piece
+    changes = {}
+    for piece in pieces:
+        key, equals, value = piece.partition("=")
+        if not equals:
+            raise InputError(f"network '{whole}': expected field=value after the comma, not '{piece}'")
+        changes[key.strip()] = _value(value.strip())
+    return changes
+
+
+def _value(text: str) -> Any:
+    # literal_eval reads numbers and lists and runs nothing; every other text is a word such as "group".
+    words = {"true": True, "false": False, "none": "none", "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _named(name: str) -> NetworkSpec:
+    exact = {known.lower(): known for known in zoo.ZOO}
+    key = name.lower().replace("_", "-")
+    key = _ALIASES.get(key, key)
+    if key in exact:
+        return zoo.ZOO[exact[key]].spec
+    wide = re.fullmatch(r"wrn-(\d{1,5})-(\d{1,3})((?:-[a-z0-9.]+)*)", key)
+    if wide:
+        depth, factor = int(wide[1]), int(wide[2])
+        if depth < 10 or (depth - 4) % 6 or factor < 1:
+            raise InputError(
+                f"{name}: a wide residual network has 6n+4 layers, such as wrn-16-4 or wrn-28-10, and a factor from 1"
+            )
+        return _modified(zoo.wide(depth, factor), wide[3], name)
+    mlp = re.fullmatch(r"(res|plain)mlp(\d{1,5})((?:-[a-z0-9.]+)*)", key)
+    if mlp:
+        depth = int(mlp[2])
+        if depth < 4 or depth % 2:
+            raise InputError(f"{name}: a residual MLP has 2n+2 layers, such as resmlp4 or resmlp10")
+        base = zoo.residual_mlp(depth)
+        return _modified(base.replace(shortcut="none") if mlp[1] == "plain" else base, mlp[3], name)
+    family = re.fullmatch(r"(preact-)?(resnet|plain)(\d{1,6})(?:x(\d{1,3}))?((?:-[a-z0-9.]+)*)", key)
+    if not family:
+        raise InputError(f"unknown network '{name}'{nearest(key, zoo.ZOO) or '; '} see 'resnets list'")
+    found = _of_depth(int(family[3]), family[5].split("-"), name)
+    if family[4]:
+        factor = int(family[4])
+        if factor < 1:
+            raise InputError(f"{name}: a network is widened by a factor from 1, as in resnet20x4")
+        found = found.replace(widths=tuple(width * factor for width in found.widths))
+    if family[1]:
+        found = found.replace(ordering="full-preactivation")
+    if family[2] == "plain":
+        found = found.replace(shortcut=Shortcut("none", "A"))
+    return _modified(found, family[5], name)
+
+
+def _of_depth(depth: int, modifiers: list[str], name: str) -> NetworkSpec:
+    published = zoo.ZOO.get(f"resnet{depth}")
+    asked = {"basic", "bottleneck"} & set(modifiers)
+    if published and (not asked or published.spec.unit in asked):
+        return published.spec
+    if depth >= 8 and (depth - 2) % 6 == 0 and "bottleneck" not in asked:
+        return zoo.cifar(depth)
+    if depth >= 11 and (depth - 2) % 9 == 0 and "basic" not in asked:
+        return zoo.cifar_bottleneck(depth)
+    n = max(1, round((depth - 2) / 6))
+    raise InputError(
+        f"unknown network '{name}': no residual network has {depth} layers; the depth is 18, 34, 50, 101, 152 (ImageNet"
+        f" family), 6n+2 (the nearest is resnet{6 * n + 2}) or 9n+2 with bottlenecks"
+    )
+
+
+def _modified(found: NetworkSpec, text: str, name: str) -> NetworkSpec:
+    for word in filter(None, text.split("-")):
+        if word in ("basic", "bottleneck"):
+            continue  # already decided which family the depth is of
+        if word not in _MODIFIERS:
+            raise InputError(
+                f"unknown network '{name}': no modifier '{word}'{nearest(word, _MODIFIERS)} ({GRAMMAR})"
+            )
+        found = found.replace(**_MODIFIERS[word])
+    return found.replace(name=name)
+
+
+def field_names() -> list[str]:
+    """The fields that `NAME,field=value` may set."""
+    return [item.name for item in fields(NetworkSpec)]

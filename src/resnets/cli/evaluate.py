@@ -1,0 +1,67 @@
+"""`resnets evaluate`: measure a finished run on its own source or another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from resnets.cli import output
+
+if TYPE_CHECKING:
+    from resnets.evaluation import Evaluation
+
+EXAMPLES = """\
+resnets evaluate runs/digits
+resnets evaluate runs/photos other-photos/ --split train --flips
+resnets evaluate runs/digits --json"""
+
+
+def evaluate(
+    run: Annotated[str, Parameter(help="a run folder")],
+    source: Annotated[
+        str | None, Parameter(help="images with the run's classes [default: the run's own source]")
+    ] = None,
+    /,
+    *,
+    split: Annotated[
+        Literal["test", "validation", "train"] | None,
+        Parameter(help="which images [default: test, else validation, else all]"),
+    ] = None,
+    flips: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="average over each image and its mirror image")
+    ] = False,
+    skip_unreadable: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="leave damaged images out, and list them")
+    ] = False,
+    json: Annotated[bool, Parameter(negative=(), show_default=False, help="print one JSON document")] = False,
+) -> None:
+    """Measure a run: top-1, top-5, loss, and the accuracy of each class. Every image counts once.
+
+    Classes are matched by name, and images are prepared as they were for training.
+    """
+    from resnets.evaluation import Run
+
+    found = Run.open(run)
+    evaluation = found.evaluate(source, split=split, flips=flips, skip_unreadable=skip_unreadable)
+    for name, reason in evaluation.skipped:
+        output.say(f"skipped {name}: {reason}")
+    for note in evaluation.notes:
+        output.say(f"note: {note}")
+    if json:
+        output.document({"run": str(found.path), **evaluation.to_dict()})
+    else:
+        _show(evaluation)
+
+
+def _show(figures: Evaluation) -> None:
+    first = f"top-{min(5, len(figures.per_class))}"
+    overall = output.table(
+        f"{figures.source}, {figures.split}",
+        {"top-1 %": True, f"{first} %": True, "loss": True, "images": True},
+    )
+    overall.add_row(f"{figures.top1:.2f}", f"{figures.top5:.2f}", f"{figures.loss:.4f}", f"{figures.n:,}")
+    each = output.table("", {"class": False, "top-1 %": True, "images": True})
+    for (name, accuracy), row in zip(figures.per_class.items(), figures.confusion, strict=True):
+        each.add_row(output.one_line(name), "–" if accuracy is None else f"{accuracy:.2f}", f"{sum(row):,}")
+    output.show(overall, each)

@@ -1,0 +1,237 @@
+"""Charts as inline SVG whose colours are the page's CSS variables, so that they follow its light or dark
+scheme.
+
+matplotlib is imported when a chart is drawn. Text stays text: small files, and words that can be searched and
+read aloud.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# matplotlib knows no CSS variables: it draws in these colours, which are then replaced in the SVG.
+_VARIABLES = {
+    "#010101": "var(--ink)",
+    "#020202": "var(--muted)",
+    "#030303": "var(--rule)",
+    "#040404": "var(--first)",
+    "#050505": "var(--second)",
+    "#060606": "var(--right)",
+    "#070707": "var(--wrong)",
+    "#080808": "var(--on-right)",
+}
+INK, MUTED, RULE, FIRST, SECOND, RIGHT, WRONG, ON_RIGHT = _VARIABLES
+COUNTED = 20  # classes up to which a confusion matrix shows its counts
+LABELLED = 40  # classes up to which it names its rows and columns
+POINTS = 300  # a curve is averaged down to at most this many points
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart: its name and its points; `marked` sets a dot at each point."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    marked: bool = False
+
+
+def line_chart(
+    title: str, x_label: str, y_label: str, curves: Sequence[Curve], *, from_zero: bool = False
+) -> str:
+    """Return an SVG of curves over common axes; a chart of one curve has no legend.
+
+    Args:
+        title: says what is shown; also the text for those who do not see the chart.
+        x_label: with its unit.
+        y_label: with its unit.
+        curves: at most two, told apart by colour and by their dots.
+        from_zero: the vertical axis starts at zero.
+    """
+
+    def draw(axes: Axes) -> None:
+        for curve, colour in zip(curves, (FIRST, SECOND), strict=False):
+            x, y = _thinned(curve)
+            marker: dict[str, Any] = {"marker": "o", "markersize": 3.2} if curve.marked or len(x) == 1 else {}
+            axes.plot(x, y, color=colour, linewidth=1.5, label=curve.name, **marker)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(True, color=RULE, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_formatter(_thousands)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_xlim(left=0)
+        if from_zero:
+            axes.set_ylim(bottom=0)
+        if len(curves) > 1:
+            axes.legend(frameon=False, fontsize=8)
+
+    return _svg(title, (4.2, 2.7), draw)
+
+
+def confusion_chart(
+    title: str, confusion: Sequence[Sequence[int]], classes: Sequence[str]
+) -> tuple[str, float]:
+    """Return the heat map of a confusion matrix (rows true, columns predicted) and its width in points.
+
+    What is right has one colour, by its share of the true class; what is wrong has another on a scale of its
+    own, up to the most frequent confusion, since on the scale of the diagonal a good network's errors cannot
+    be seen. Up to 20 classes each cell has its count; up to 40 rows and columns are named.
+    """
+    counts = np.asarray(confusion, dtype=np.int64)
+    count = len(classes)
+    labels = [_short(name) for name in classes]
+    side = 4.4 if count <= 10 or count > LABELLED else 1.3 + 0.3 * count
+
+    def draw(axes: Axes) -> None:
+        if count <= COUNTED:
+            _cells(axes, counts)
+        else:
+            axes.imshow(_picture(counts), interpolation="none", extent=(-0.5, count - 0.5, count - 0.5, -0.5))
+        axes.set_xlim(-0.5, count - 0.5)
+        axes.set_ylim(count - 0.5, -0.5)
+        axes.set_aspect("equal")
+        axes.tick_params(length=0 if count <= LABELLED else 3)
+        if count <= LABELLED:
+            upright = max(map(len, labels)) > 2 or count > COUNTED
+            axes.set_xticks(range(count), labels, rotation=90 if upright else 0)
+            axes.set_yticks(range(count), labels)
+        order = "" if count <= LABELLED else ", by its place in the table of classes"
+        axes.set_xlabel(f"predicted class{order}")
+        axes.set_ylabel(f"true class{order}")
+
+    return _svg(title, (side, side), draw), side * 72
+
+
+def confusion_shares(confusion: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Return each cell as a share of its row's images, in [0, 1]; a row without images is all zero."""
+    counts = np.asarray(confusion, dtype=np.float64)
+    shares: NDArray[np.float64] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return shares
+
+
+def _strengths(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Opacity of every cell: its share of the row, for errors relative to the most frequent one."""
+    shares = confusion_shares(counts.tolist())
+    wrong = shares.copy()
+    np.fill_diagonal(wrong, 0)
+    strengths = wrong / max(wrong.max(), 1e-12)
+    np.fill_diagonal(strengths, shares.diagonal())
+    return strengths
+
+
+def _cells(axes: Axes, counts: NDArray[np.int64]) -> None:
+    from matplotlib.patches import Rectangle
+
+    strengths = _strengths(counts)
+    size = 8 if len(counts) <= 10 else 7
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        right, strength = row == column, float(strengths[row, column])
+        alpha = 0.08 + 0.92 * strength
+        axes.add_patch(
+            Rectangle(
+                (column - 0.5, row - 0.5), 1, 1, facecolor=RIGHT if right else WRONG, alpha=alpha, linewidth=0
+            )
+        )
+        axes.text(
+            column,
+            row,
+            str(counts[row, column]),
+            ha="center",
+            va="center",
+            fontsize=size,
+            color=ON_RIGHT if alpha > 0.6 else INK,
+        )
+
+
+def _picture(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The matrix as RGBA [K, K, 4] in two colours that show on light and on dark paper."""
+    picture = np.zeros((*counts.shape, 4), np.uint8)
+    picture[..., :3] = (232, 89, 12)
+    diagonal = np.arange(len(counts))
+    picture[diagonal, diagonal, :3] = (59, 130, 246)
+    strengths = _strengths(counts)
+    picture[..., 3] = np.where(counts > 0, np.round(255 * (0.12 + 0.88 * strengths)), 0)
+    return picture
+
+
+def _thinned(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = np.asarray(curve.x, np.float64), np.asarray(curve.y, np.float64)
+    if len(x) <= POINTS:
+        return x, y
+    parts = zip(np.array_split(x, POINTS), np.array_split(y, POINTS), strict=True)
+    means = np.array([(part_x.mean(), part_y.mean()) for part_x, part_y in parts])
+    return means[:, 0], means[:, 1]
+
+
+def _thousands(value: float, _position: int) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"{value:g}"
+
+
+def _short(name: str, limit: int = 14) -> str:
+    """A class name that fits beside a chart: one line, printable, and not too long."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _svg(title: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
+    """Draw on fresh axes and return the figure as SVG for an HTML page."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": title,
+        "text.parse_math": False,  # a class may be called `$x$`
+        "font.family": "DejaVu Sans",  # comes with matplotlib, and is wider than the fonts of pages
+        "font.size": 8.5,
+        "axes.titlesize": 9.5,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": INK,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "axes.edgecolor": MUTED,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+    }
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(title)
+        draw(axes)
+        return _inline(_render(figure), title)
+
+
+def _render(figure: Figure) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return file.getvalue()
+
+
+def _inline(svg: str, title: str) -> str:
+    """Cut an SVG file down to what a page takes: no prologue, no name spaces, ids of its own, our colours."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    head, rest = body.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box is not None
+    prefix = re.sub(r"\W+", "-", title).strip("-").lower()
+    rest = re.sub(r'(\bid="|href="#|url\(#)', lambda match: f"{match[0]}{prefix}-", rest)
+    for colour, variable in _VARIABLES.items():
+        rest = rest.replace(colour, variable)
+    label = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return f'<svg {box[0]} role="img" aria-label="{label}">{rest.strip()}'

@@ -1,0 +1,155 @@
+"""Classes of image files: files, folders and patterns in, probabilities out."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnets.data import IMAGE_SUFFIXES, Preprocessing, UnreadableImage, read_image
+from resnets.errors import InputError
+
+_THREADS = min(8, os.cpu_count() or 1)  # decoders release the interpreter's lock
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one image file.
+
+    Attributes:
+        path: the file, as named or found.
+        top: (class, probability) of the likeliest classes, the likeliest first; empty when there is an error.
+        error: why there is no prediction, in one line; None when there is.
+    """
+
+    path: str
+    top: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data: `path`, and `top` or `error`."""
+        if self.error is not None:
+            return {"path": self.path, "error": self.error}
+        return {"path": self.path, "top": [{"class": name, "probability": value} for name, value in self.top]}
+
+
+def predict(
+    module: nn.Module,
+    files: Sequence[str],
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    *,
+    top: int = 5,
+    flips: bool = False,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+) -> Iterator[Prediction]:
+    """Classify files with `module`, which is in evaluation mode and on `device`; yields one prediction a
+    file, in order.
+
+    A file that is missing or cannot be decoded yields a prediction with an error.
+
+    Raises:
+        InputError: `top` or `batch_size` below 1.
+    """
+    if top < 1 or batch_size < 1:
+        raise InputError(f"top and batch_size must be at least 1, not {min(top, batch_size)}")
+
+    def decode(file: str) -> Tensor | str:
+        try:
+            return preprocessing.image(read_image(file))
+        except UnreadableImage as error:
+            return error.reason
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(files), batch_size):
+            chunk = files[start : start + batch_size]
+            decoded = list(pool.map(decode, chunk))
+            images = [picture for picture in decoded if isinstance(picture, Tensor)]
+            answers = iter(
+                _classify(module, images, preprocessing, flips=flips, device=device) if images else ()
+            )
+            for file, picture in zip(chunk, decoded, strict=True):
+                if isinstance(picture, str):
+                    yield Prediction(file, error=picture)
+                else:
+                    yield _prediction(file, next(answers), classes, top)
+
+
+def _classify(
+    module: nn.Module,
+    images: Sequence[Tensor],
+    preprocessing: Preprocessing,
+    *,
+    flips: bool,
+    device: torch.device | str,
+) -> Tensor:
+    """Probabilities, float32 [B, classes] on the CPU, of uint8 [C, S, S] images."""
+    batch = preprocessing.normalise(torch.stack(list(images))).to(device)
+    with torch.no_grad():
+        probabilities = module(batch).float().softmax(1)
+        if flips:
+            probabilities = (probabilities + module(batch.flip(-1)).float().softmax(1)) / 2
+    return probabilities.cpu()
+
+
+def _prediction(file: str, probabilities: Tensor, classes: Sequence[str], top: int) -> Prediction:
+    if not bool(probabilities.isfinite().all()):
+        return Prediction(file, error="the network's output is not finite; its weights are damaged")
+    values, places = probabilities.sort(
+        descending=True, stable=True
+    )  # equal ones in the order of the classes
+    return Prediction(
+        file,
+        tuple(
+            (classes[place], value)
+            for place, value in zip(places[:top].tolist(), values[:top].tolist(), strict=True)
+        ),
+    )
+
+
+def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return the files that paths, folders and patterns stand for, each once, in the order of `paths`.
+
+    A folder stands for the images in it and below it, by name, without hidden files and folders. A path that
+    is neither there nor a pattern is kept: its prediction will say so.
+
+    Raises:
+        InputError: no paths, a folder without images, or a pattern that matches no file.
+    """
+    found: dict[str, None] = {}
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        word = os.fspath(path)
+        if os.path.isdir(word):
+            files = _images_below(Path(word))
+            if not files:
+                raise InputError(
+                    f"{word}: no images in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
+                )
+        elif glob.has_magic(word) and not os.path.exists(word):
+            files = sorted(match for match in glob.glob(word, recursive=True) if os.path.isfile(match))
+            if not files:
+                raise InputError(f"{word}: no file matches this pattern")
+        else:
+            files = [word]
+        found.update(dict.fromkeys(files))
+    if not found:
+        raise InputError("no images to predict; name files, folders or patterns")
+    return list(found)
+
+
+def _images_below(folder: Path) -> list[str]:
+    return sorted(
+        str(file)
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )

@@ -1,0 +1,271 @@
+"""A finished run's folder: everything that is needed to use its network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from resnets.architecture import NetworkSpec
+from resnets.data import Preprocessing, Source, open_source
+from resnets.errors import InputError
+from resnets.evaluation import prediction, selection
+from resnets.evaluation.metrics import Evaluation
+from resnets.evaluation.prediction import Prediction
+from resnets.models import build, load_weights
+
+FORMAT = 1  # of run.json
+_NEEDED = ("spec", "classes", "preprocessing", "recipe", "source", "weights")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run on disk.
+
+    Attributes:
+        path: the run folder.
+        spec: the network.
+        classes: the class names, in the order of the logits.
+        preprocessing: how images are prepared for the network.
+        info: all of run.json.
+    """
+
+    path: Path
+    spec: NetworkSpec
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    info: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """Open a run folder; the weights are read, and checked against their SHA-256, when first asked for.
+
+        Raises:
+            InputError: not a run folder, a run that has not finished, or a run.json that is damaged.
+        """
+        folder = Path(path)
+        info = _read(folder)
+        missing = [key for key in _NEEDED if not info.get(key)]
+        if missing:
+            raise InputError(f"{folder / 'run.json'} lacks {', '.join(missing)}; it is damaged or was edited")
+        try:
+            run = cls(
+                path=folder,
+                spec=NetworkSpec.from_dict(info["spec"]),
+                classes=tuple(info["classes"]),
+                preprocessing=Preprocessing.from_dict(info["preprocessing"]),
+                info=info,
+            )
+        except InputError as error:
+            raise InputError(f"{folder / 'run.json'}: {error}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{folder / 'run.json'} is damaged or was edited ({error!r})") from None
+        if not (len(run.classes) == len(set(run.classes)) == run.spec.num_classes):
+            raise InputError(
+                f"{folder / 'run.json'}: {len(set(run.classes))} class names for a network of "
+                f"{run.spec.num_classes} classes; it is damaged or was edited"
+            )
+        if not run.weights_file.is_file():
+            raise InputError(f"{run.weights_file}: the run's weights are missing; copy the whole run folder")
+        return run
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The recipe's fields, as run.json has them."""
+        recipe: Mapping[str, Any] = self.info["recipe"]
+        return recipe
+
+    @property
+    def weights_file(self) -> Path:
+        """The chosen weights, a safetensors file in the run folder."""
+        return self.path / Path(str(self.info["weights"]["file"])).name
+
+    def model(self, device: torch.device | str = "cpu") -> nn.Module:
+        """Build the network with the run's weights, in evaluation mode.
+
+        Raises:
+            InputError: the weights are not the file that the run wrote, or do not fit its network.
+        """
+        self._verify()
+        module = build(self.spec, seed=0)
+        try:
+            module.load_state_dict(load_weights(self.weights_file))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.weights_file} does not fit the network of run.json: {reason}") from None
+        return module.eval().to(device)
+
+    def evaluate(
+        self,
+        source: str | os.PathLike[str] | Source | None = None,
+        *,
+        split: str | None = None,
+        flips: bool = False,
+        batch_size: int = selection.BATCH,
+        device: torch.device | str = "auto",
+        workers: int = 0,
+        skip_unreadable: bool = False,
+    ) -> Evaluation:
+        """Measure the run on its own source, or on another whose classes have the same names in any order.
+
+        Args:
+            source: None is the source that the run was trained on.
+            split: None is the test split; without one, the validation split (of the run's own source: as the
+                run held it out); without that too, every image of the source. The result's `split` and
+                `notes` say which.
+            flips: average over each picture and its mirror image.
+            batch_size: images at a time.
+            device: `auto` takes the accelerator if there is one.
+            workers: processes that decode what does not fit in memory.
+            skip_unreadable: leave unreadable images out and list them, instead of refusing.
+
+        Raises:
+            InputError: a missing source or split, other classes, unreadable images, or damaged weights.
+        """
+        recorded = self.info["source"]
+        own = source is None
+        found = source if isinstance(source, Source) else open_source(_text(source, recorded))
+        chosen = selection.choose_own(found, self.info, split) if own else selection.choose(found, split)
+        order = selection.match_classes(found, self.classes)
+        place = pick_device(device)
+        result = selection.evaluate_split(
+            self.model(place),
+            chosen.split,
+            self.classes,
+            self.preprocessing,
+            order=order,
+            flips=flips,
+            device=place,
+            batch_size=batch_size,
+            workers=workers,
+            skip_unreadable=skip_unreadable,
+        )
+        return replace(result, split=chosen.name, source=found.name, notes=(*found.notes, *chosen.notes))
+
+    def predict(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        top: int = 5,
+        flips: bool = False,
+        batch_size: int = 64,
+        device: torch.device | str = "auto",
+    ) -> list[Prediction]:
+        """Classify image files, the images in folders and below them, and what patterns such as `*.png`
+        match.
+
+        Args:
+            paths: files, folders and patterns; the predictions come in their order, a folder's by name.
+            top: how many classes to give, the likeliest first; at most all.
+            flips: average over each picture and its mirror image.
+            batch_size: images at a time.
+            device: `auto` takes the accelerator if there is one.
+
+        Returns:
+            One prediction a file; of one that cannot be read, `error` says why, and the others are still
+            predicted.
+
+        Raises:
+            InputError: no paths, a folder without images, a pattern that matches none, or damaged weights.
+        """
+        files = prediction.expand(paths)
+        place = pick_device(device)
+        return list(
+            prediction.predict(
+                self.model(place),
+                files,
+                self.classes,
+                self.preprocessing,
+                top=top,
+                flips=flips,
+                batch_size=batch_size,
+                device=place,
+            )
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """Read metrics.jsonl: the records of the steps and epochs, in order, each once.
+
+        A resumed run writes the steps after its checkpoint again, so the last record of a step counts. A line
+        that was cut off when the run was killed is left out.
+        """
+        latest: dict[tuple[str, int], dict[str, Any]] = {}
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return []
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                record = json.loads(line)
+                latest[str(record["kind"]), int(record["step"])] = record
+            except (ValueError, KeyError, TypeError):
+                continue
+        return sorted(latest.values(), key=lambda record: int(record["step"]))
+
+    def _verify(self) -> None:
+        expected = self.info["weights"].get("sha256")
+        with self.weights_file.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise InputError(
+                f"{self.weights_file} is damaged: its SHA-256 is {found[:12]}…, run.json records "
+                f"{str(expected)[:12]}…; copy the run folder again"
+            )
+
+
+def pick_device(device: torch.device | str) -> torch.device:
+    """Return the device of that name; `auto` is the accelerator if there is one, else the CPU.
+
+    Raises:
+        InputError: no such device on this machine.
+    """
+    if device == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found if found is not None else torch.device("cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"no device '{device}' on this machine; use auto or cpu") from None
+    return place
+
+
+def _text(source: str | os.PathLike[str] | None, recorded: Mapping[str, Any]) -> str:
+    """What to open: the user's source; else the run's own, by its recorded path or, if built in, its name."""
+    if source is not None:
+        return os.fspath(source)
+    path = recorded.get("path")
+    if path is not None and not Path(path).exists():
+        raise InputError(f"the run's own source {path} is not there any more; give the source to evaluate")
+    return str(path or recorded["name"])
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    file = folder / "run.json"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such run folder")
+    if not file.is_file():
+        raise InputError(
+            f"{folder} is not a run folder (it has no run.json); give what `resnets train --out` wrote"
+        )
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{file} cannot be read ({error}); it is damaged") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        found = info.get("format") if isinstance(info, dict) else None
+        raise InputError(
+            f"{file} has the format {found}, this version of resnets reads {FORMAT}; update resnets"
+        )
+    if info.get("status") != "finished":
+        raise InputError(
+            f"{folder} holds a run that has not finished (status: {info.get('status')}); "
+            f"finish it with `resnets train SOURCE --out {folder} --resume`"
+        )
+    return info

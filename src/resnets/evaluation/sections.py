@@ -1,0 +1,236 @@
+"""The sections of a run's report: each a function of the run, with None for nothing to say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from resnets.evaluation import page
+from resnets.evaluation.charts import COUNTED, LABELLED, Curve, confusion_chart, confusion_shares, line_chart
+from resnets.evaluation.page import Section
+from resnets.evaluation.run import Run
+
+PAIRS = 15  # confusions listed, the most frequent first
+NAMES = 200  # skipped files named; run.json has them all
+
+# title, label of the vertical axis, key in step records, key under "validation" in epoch records, axis from
+# zero, caption
+_CHARTS: tuple[tuple[str, str, str, str | None, bool, str], ...] = (
+    (
+        "Loss",
+        "cross-entropy (nats)",
+        "loss",
+        "loss",
+        False,
+        "Training: the recipe's loss, on augmented images. Validation: cross-entropy on images as they are.",
+    ),
+    (
+        "Accuracy",
+        "top-1 (%)",
+        "accuracy",
+        "top1",
+        False,
+        "Training: on augmented images. Validation: as they are.",
+    ),
+    ("Learning rate", "learning rate", "learning_rate", None, True, "As the schedule set it."),
+    ("Speed", "images per second", "images_per_second", None, True, "Training images per second."),
+)
+
+
+def headline(run: Run) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the split whose figures stand for the run, and the figures: test, else validation, if any."""
+    results = run.info.get("results", {})
+    for split in ("test", "validation"):
+        if results.get(split):
+            return split, results[split]
+    return None
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the two largest of its units: `1 h 12 min`, `4 min 5 s`, `3.2 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def training(run: Run) -> Section | None:
+    """Loss, accuracy, learning rate and speed over the steps."""
+    records = run.records()
+    figures = []
+    for title, label, key, validation, from_zero, caption in _CHARTS:
+        curves = [_curve("training", records, "step", key)]
+        if validation is not None:
+            held_out = [{**record, **(record.get("validation") or {})} for record in records]
+            curves.append(_curve("validation", held_out, "epoch", validation))
+        drawn = [curve for curve in curves if curve.x]
+        if drawn:
+            svg = line_chart(title, "step (weight updates)", label, drawn, from_zero=from_zero)
+            figures.append(page.figure(svg, caption))
+    return Section("training", "Training", f'<div class="grid">{"".join(figures)}</div>') if figures else None
+
+
+def _curve(name: str, records: Sequence[Mapping[str, Any]], kind: str, key: str) -> Curve:
+    points = [
+        (float(record["step"]), float(record[key]))
+        for record in records
+        if record["kind"] == kind and isinstance(record.get(key), int | float) and math.isfinite(record[key])
+    ]
+    return Curve(name, [x for x, _ in points], [y for _, y in points], marked=kind == "epoch")
+
+
+def confusion(run: Run) -> Section | None:
+    """The confusion matrix as a heat map, and the most frequent confusions."""
+    found = headline(run)
+    if found is None:
+        return None
+    split, figures = found
+    matrix = np.asarray(figures["confusion"], dtype=np.int64)
+    shares = confusion_shares(figures["confusion"])
+    wrong = shares.copy()
+    np.fill_diagonal(wrong, 0)
+    svg, width = confusion_chart("Confusion matrix", figures["confusion"], run.classes)
+    what = "Each cell counts images; " if len(matrix) <= COUNTED else ""
+    caption = (
+        f"{what}{split} split, {figures['n']:,} images. Blue, on the diagonal: right, stronger for a "
+        f"larger share of the class. Orange: wrong, on its own scale, up to {100 * wrong.max():.2g} % of a class."
+    )
+    # Names and counts of up to 40 classes would shrink too far on a telephone; there the figure scrolls
+    # sideways.
+    minimum = round(width * 1.25) if 10 < len(matrix) <= LABELLED else None
+    body = page.figure(svg, caption, minimum=minimum)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    pairs = [divmod(int(place), len(matrix)) for place in order if matrix.flat[place] and wrong.flat[place]]
+    if pairs:
+        rows = [
+            (
+                run.classes[true],
+                run.classes[said],
+                f"{matrix[true, said]:,}",
+                f"{100 * shares[true, said]:.2f}",
+            )
+            for true, said in pairs
+        ]
+        headers = ("class", "taken for", "images", "% of the class")
+        body += page.table("The most frequent confusions", headers, rows, numbers=(2, 3))
+    return Section("confusion", "Confusions", f'<div class="grid">{body}</div>')
+
+
+def classes(run: Run) -> Section | None:
+    """Top-1 of every class."""
+    found = headline(run)
+    if found is None:
+        return None
+    split, figures = found
+    matrix = np.asarray(figures["confusion"], dtype=np.int64)
+    rows = []
+    for index, name in enumerate(run.classes):
+        row = matrix[index].copy()
+        right, row[index] = int(row[index]), 0
+        accuracy = figures["per_class"].get(name)
+        often = run.classes[int(row.argmax())] if row.any() else "–"
+        shown = "–" if accuracy is None else f"{accuracy:.2f}"
+        rows.append((index + 1, name, shown, f"{right:,}", f"{matrix[index].sum():,}", often))
+    headers = ("", "class", "top-1 (%)", "right", "images", "most often taken for")
+    return Section(
+        "classes", "Classes", page.table(f"Each class of the {split} split", headers, rows, numbers=(2, 3, 4))
+    )
+
+
+def preprocessing(run: Run) -> Section:
+    """How images are prepared: the same for every evaluation, prediction and export of the run."""
+    values = _flat(run.preprocessing.to_dict())
+    return Section(
+        "preprocessing",
+        "Preprocessing",
+        page.facts("What is done to an image before the network sees it", values),
+    )
+
+
+def recipe(run: Run) -> Section:
+    """The recipe and the network, field by field."""
+    body = page.facts("Recipe", _flat(run.recipe)) + page.facts("Network", _flat(run.spec.to_dict()))
+    return Section("recipe", "Recipe and network", f'<div class="grid">{body}</div>')
+
+
+def provenance(run: Run) -> Section:
+    """Command, seed, versions and hardware: what is needed to do it again."""
+    info, results = run.info, run.info.get("results", {})
+    facts: list[tuple[str, Any]] = [
+        ("seed", info.get("seed")),
+        ("deterministic", info.get("deterministic")),
+        ("precision", info.get("precision")),
+        ("source", info["source"].get("path") or info["source"].get("name")),
+        ("started", info.get("started")),
+        ("finished", info.get("finished")),
+    ]
+    facts += [
+        (label, duration(results[key]))
+        for label, key in (("training time", "train_seconds"), ("processor time", "cpu_seconds"))
+        if results.get(key) is not None
+    ]
+    facts.append(("weights, SHA-256", info["weights"].get("sha256")))
+    body = (
+        f"<p>Command</p><pre>{page.escape(info.get('command') or 'started from Python')}</pre>"
+        + page.facts("Run", [(key, value) for key, value in facts if value is not None])
+    )
+    tables = "".join(
+        page.facts(title, _flat(info[key]))
+        for title, key in (("Versions", "versions"), ("Hardware", "hardware"))
+        if isinstance(info.get(key), Mapping)
+    )
+    return Section("provenance", "How to do it again", f'{body}<div class="grid">{tables}</div>')
+
+
+def skipped(run: Run) -> Section | None:
+    """The unreadable images that were left out."""
+    images = run.info["source"].get("skipped") or []
+    if not images:
+        return None
+    rows = [
+        (image["name"], image["reason"]) if isinstance(image, Mapping) else tuple(image)
+        for image in images[:NAMES]
+    ]
+    more = f"; the first {NAMES} of them" if len(images) > NAMES else ""
+    return Section(
+        "skipped",
+        "Skipped images",
+        page.table(f"{len(images):,} unreadable images{more}", ("file", "reason"), rows),
+    )
+
+
+def _flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Fields as words: nested ones as `outer.inner`, lists with commas, and none for what is not set."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = str(key).replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += [(f"{name}: {inner}", text) for inner, text in _flat(value)]
+        elif isinstance(value, list | tuple):
+            rows.append((name, ", ".join(_word(item) for item in value) or "none"))
+        else:
+            rows.append((name, _word(value)))
+    return rows
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
+    training,
+    confusion,
+    classes,
+    preprocessing,
+    recipe,
+    provenance,
+    skipped,
+)

@@ -1,0 +1,181 @@
+"""A network from its specification: stem, stages of units, head."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import vgg
+
+from resnets.architecture import NetworkSpec, final_steps
+from resnets.architecture import spec as make_spec
+from resnets.errors import InputError
+from resnets.models.layers import (
+    initialise,
+    initialise_linear_units,
+    normalisation,
+    weight_layer,
+    weight_normalised,
+)
+from resnets.models.shortcuts import Gating
+from resnets.models.units import Unit
+
+
+class ResNet(nn.Module):
+    """A residual (or plain) network. Keys of the `state_dict` and logits are torchvision's for torchvision's networks."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        imagenet = spec.stem in ("imagenet", "auto")
+        if spec.unit == "linear":
+            height, width = spec.image_size or (1, 1)
+            self.conv1 = weight_layer(spec, spec.in_channels * height * width, spec.stem_width)
+        else:
+            self.conv1 = weight_layer(
+                spec,
+                spec.in_channels,
+                spec.stem_width,
+                kernel=7 if imagenet else 3,
+                stride=2 if imagenet else 1,
+            )
+        self.bn1 = normalisation(spec, spec.stem_width)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if imagenet else nn.Identity()
+        channels, index = spec.stem_width, 0
+        for stage, (units, width) in enumerate(zip(spec.units, spec.widths, strict=True)):
+            layers = []
+            for k in range(units):
+                stride = 2 if k == 0 and stage > 0 and spec.unit != "linear" else 1
+                layers.append(Unit(spec, index, channels, width, stride))
+                channels, index = width * spec.expansion, index + 1
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        self.final = final_steps(spec.ordering)
+        if "bn_last" in self.final:
+            self.bn_last = normalisation(spec, channels)
+        self.avgpool = nn.Identity() if spec.unit == "linear" else nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(channels, spec.num_classes)
+
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
+        """The maps after the stem and after every stage: `stem`, `stage1`, …; the last as it goes to the pooling.
+
+        Args:
+            x: images [B, C, H, W], normalised.
+
+        Returns:
+            Name → [B, channels, height, width] (linear units: [B, width]).
+        """
+        if self.spec.unit == "linear":
+            x = torch.flatten(x, 1)
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        maps = {"stem": x}
+        for stage in range(1, len(self.spec.units) + 1):
+            x = getattr(self, f"layer{stage}")(x)
+            maps[f"stage{stage}"] = x
+        for step in self.final:
+            x = getattr(self, step)(x)
+        maps[f"stage{len(self.spec.units)}"] = x
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B, C, H, W], normalised, to logits [B, classes]."""
+        x = self.stages(x)[f"stage{len(self.spec.units)}"]
+        return self.fc(torch.flatten(self.avgpool(x), 1))
+
+    def each_unit(self) -> list[Unit]:
+        """All units, from the stem to the head."""
+        return [
+            unit for stage in range(1, len(self.spec.units) + 1) for unit in getattr(self, f"layer{stage}")
+        ]
+
+
+class VGG19(vgg.VGG):
+    """VGG-19 of torchvision, with the `stages` of our networks: the maps after each of its five poolings."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        features = vgg.make_layers(vgg.cfgs["E"])
+        if spec.in_channels != 3:
+            features[0] = nn.Conv2d(spec.in_channels, 64, 3, padding=1)
+        super().__init__(features, num_classes=spec.num_classes)
+        self.spec = spec
+
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
+        """The maps after each max-pooling: `stage1` … `stage5`, each [B, channels, height, width]."""
+        maps: dict[str, Tensor] = {}
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                maps[f"stage{len(maps) + 1}"] = x
+        return maps
+
+
+def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
+    """Build the network of a specification, with He-initialised weights.
+
+    Args:
+        spec: the network; its stem `auto` is ImageNet's.
+        seed: seed of the initial weights; None draws them from torch's global generator.
+
+    Raises:
+        InputError: `spec.image_size` is set and a stage would shrink below one pixel.
+    """
+    if spec.image_size is not None:
+        spec.map_sizes()
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        if spec.unit == "vgg":
+            return VGG19(spec)
+        net = ResNet(spec)
+        initialise(net)
+        if spec.unit == "linear":
+            initialise_linear_units(net)
+        for unit in net.each_unit():
+            if isinstance(unit.join, Gating):
+                unit.join.initialise()
+            last = unit.last_scale()
+            if spec.zero_init and last is not None and getattr(last, "weight", None) is not None:
+                nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+        if spec.norm == "weight":
+            weight_normalised(net)
+    return net
+
+
+def create(
+    name: str | os.PathLike[str] | NetworkSpec,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    seed: int | None = None,
+    **overrides: Any,
+) -> ResNet | VGG19:
+    """Create a network by name: `resnets.create("resnet50", num_classes=10)`.
+
+    Args:
+        name: anything that `resnets.spec` takes.
+        num_classes: logits; None keeps the published number.
+        in_channels: channels of the images; None keeps the published number.
+        image_size: side, or (height, width), in pixels: an ImageNet network then gets the small stem under 65 pixels.
+            Without it such a network has ImageNet's stem.
+        seed: seed of the initial weights.
+        **overrides: fields of `NetworkSpec`, such as `shortcut="C"` or `norm="group"`.
+
+    Raises:
+        InputError: unknown name, field or value; or a network too deep for the images.
+    """
+    found = make_spec(name, **overrides)
+    if num_classes is not None:
+        found = found.replace(num_classes=num_classes)
+    if in_channels is not None:
+        found = found.replace(in_channels=in_channels)
+    if image_size is not None:
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if len(size) != 2:
+            raise InputError(f"image_size must be a side or (height, width) in pixels, not {image_size!r}")
+        found, _ = found.fit(
+            image_size=(size[0], size[1]), in_channels=found.in_channels, num_classes=found.num_classes
+        )
+    return build(found, seed=seed)

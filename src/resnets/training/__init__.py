@@ -1,0 +1,20 @@
+"""Recipes, optimisers, the loop, checkpoints and the run."""
+
+from resnets.training.device import Execution, choose_execution
+from resnets.training.loop import NonFiniteError, Record, fit
+from resnets.training.recipe import Recipe, parse_overrides
+from resnets.training.recipes import RECIPES, recipe
+from resnets.training.run import train
+
+__all__ = [
+    "RECIPES",
+    "Execution",
+    "NonFiniteError",
+    "Recipe",
+    "Record",
+    "choose_execution",
+    "fit",
+    "parse_overrides",
+    "recipe",
+    "train",
+]

@@ -1,0 +1,169 @@
+"""What the machine can do, and what follows for precision, memory layout and compilation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from resnets.errors import InputError
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Compiling costs about a minute and saves about a quarter of each fp32 step (docs/LOG.md): shorter runs do without.
+COMPILE_STEPS = 2_000
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the arithmetic is done: chosen once, written into run.json."""
+
+    device: str
+    precision: str
+    channels_last: bool
+    compiled: bool
+    deterministic: bool
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The dtype of automatic mixed precision; None is plain fp32."""
+        return _DTYPES[self.precision]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Layout of images and filters."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def choose_execution(
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    deterministic: bool = False,
+    steps: int = 0,
+    spatial: bool = True,
+) -> Execution:
+    """Decide how to compute.
+
+    Args:
+        device: `auto` (cuda, then mps, then cpu) or a torch device.
+        precision: `auto` is bf16 where the processor multiplies it natively, else fp32.
+        deterministic: bit-equal reruns: deterministic kernels, nothing compiled.
+        steps: optimiser steps to come; compilation must have time to pay.
+        spatial: the network is convolutional.
+
+    Raises:
+        InputError: a device or precision that does not exist or is not there.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision '{precision}' (one of: {', '.join(PRECISIONS)})")
+    name = _device(device)
+    kind = torch.device(name).type
+    if precision == "auto":
+        precision = "bf16" if _multiplies_bf16(kind) else "fp32"
+    if precision == "fp16" and kind == "cpu":
+        raise InputError("precision fp16 needs a GPU; on a processor use bf16 or fp32")
+    compiler = any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+    pays = kind == "cuda" or (kind == "cpu" and precision == "fp32" and compiler)
+    return Execution(
+        device=name, precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
+        compiled=spatial and pays and steps >= COMPILE_STEPS and not deterministic, deterministic=deterministic,
+    )  # fmt: skip
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"unknown device '{name}': expected auto, cpu, cuda, cuda:0 or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device '{name}' is not here: torch sees {torch.cuda.device_count()} GPU(s); use --device cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device 'mps' is not here; use --device cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device '{name}' is not supported: use cpu, cuda or mps")
+    return name
+
+
+def _multiplies_bf16(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    if kind != "cpu":
+        return False
+    # oneDNN emulates bf16 where the processor lacks it, at half the speed of fp32: only native support counts.
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, test, lambda: False)() for test in tests)
+
+
+@contextlib.contextmanager
+def determinism(enabled: bool) -> Iterator[None]:
+    """Within it, torch uses deterministic kernels or refuses."""
+    if not enabled:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def activation_bytes(net: nn.Module, image_shape: tuple[int, int, int], batch: int) -> int:
+    """Bytes that one training step keeps for the backward pass, for `batch` images of [C, H, W], in fp32.
+
+    Measured on torch's meta device, so that nothing is allocated or computed.
+    """
+    import copy
+
+    storages: dict[int, int] = {}
+    kept: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor)  # keeps the storage alive, so that its id stays unique
+        storages[id(tensor.untyped_storage())] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    shadow = copy.deepcopy(net).to("meta").train()
+    fixed = sum(weight.numel() * weight.element_size() for weight in shadow.parameters())
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        shadow(torch.empty(2, *image_shape, device="meta"))
+    per_image = max(0, sum(storages.values()) - fixed) / 2
+    return int(per_image * batch) + 4 * fixed
+
+
+def require_memory(net: nn.Module, image_shape: tuple[int, int, int], batch: int, device: str) -> None:
+    """Refuse a batch that will not fit, before anything is allocated.
+
+    Raises:
+        InputError: the step needs more memory than is free; says how large a batch would fit.
+    """
+    kind = torch.device(device).type
+    if kind == "mps":
+        return
+    free = torch.cuda.mem_get_info(device)[0] if kind == "cuda" else psutil.virtual_memory().available
+    needed = activation_bytes(net, image_shape, batch)
+    if needed > free:
+        one, two = activation_bytes(net, image_shape, 1), activation_bytes(net, image_shape, 2)
+        fits = max(0, int((free - one) / max(1, two - one)) + 1)
+        advice = f"--set batch_size={fits}" if fits else "smaller images (--size) or a smaller network"
+        raise InputError(
+            f"a batch of {batch} images of {image_shape[2]}x{image_shape[1]} needs about {needed / 2**30:.1f} GiB and"
+            f" {free / 2**30:.1f} GiB are free; use {advice}"
+        )

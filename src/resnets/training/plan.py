@@ -1,0 +1,201 @@
+"""What a run will do, decided and checked before anything is written to disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnets.architecture import NetworkSpec
+from resnets.architecture import spec as make_spec
+from resnets.data import (
+    Preprocessing,
+    Source,
+    choose_preprocessing,
+    hold_out,
+    load_split,
+    open_source,
+    steps_per_epoch,
+)
+from resnets.errors import InputError
+from resnets.models import build
+from resnets.training import folder
+from resnets.training.device import Execution, choose_execution, require_memory
+from resnets.training.recipe import Recipe, override
+from resnets.training.recipes import recipe as make_recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, decided before anything is written: the settings of run.json, with the data they speak of."""
+
+    path: Path
+    source: Source
+    spec: NetworkSpec
+    recipe: Recipe
+    preprocessing: Preprocessing
+    execution: Execution
+    seed: int
+    workers: int
+    train: Any
+    validation: Any
+    info: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def make_plan(
+    source_name: str,
+    arch: str | os.PathLike[str] | NetworkSpec | None,
+    recipe: str | Recipe | None,
+    changes: Mapping[str, Any],
+    seed: int,
+    out: str | os.PathLike[str] | None,
+    workers: int,
+    device: str,
+    precision: str,
+    deterministic: bool,
+    skip_unreadable: bool,
+    size: int | None,
+) -> Plan:
+    # The cheap refusals come first: a slip in a name should not wait for 50,000 images to be decoded.
+    wanted = make_spec(arch) if arch is not None else None
+    if isinstance(recipe, str | None):
+        make_recipe(recipe or "fast", wanted or make_spec("resnet20"), **changes)
+    path = folder.free_folder(out, "run") if out is not None else None
+    source = open_source(source_name)
+    if "train" not in source.splits:
+        raise InputError(f"{source_name}: no training images here, only {', '.join(source.splits)}")
+    preprocessing = choose_preprocessing(source.splits["train"], size=size)
+    side = (preprocessing.size, preprocessing.size)
+    wanted = wanted or make_spec("resnet20" if preprocessing.size < 65 else "resnet18")
+    spec, notes = wanted.fit(
+        image_size=side, in_channels=preprocessing.channels, num_classes=len(source.classes)
+    )
+    chosen = (
+        override(recipe, changes)
+        if isinstance(recipe, Recipe)
+        else make_recipe(recipe or "fast", spec, **changes)
+    )
+    held_out = None
+    if "validation" not in source.splits and chosen.validation > 0:
+        held_out = {"fraction": chosen.validation, "seed": seed}
+        source = hold_out(source, **held_out)
+    # Mean and deviation are measured on what is trained on, without the images held out.
+    preprocessing = choose_preprocessing(source.splits["train"], size=size, mean_image=chosen.mean_image)
+    execution = choose_execution(
+        device=device, precision=precision, deterministic=deterministic, spatial=spec.unit != "linear"
+    )
+    shape = (preprocessing.channels, *side)
+    network = build(spec, seed=seed)
+    require_memory(network, shape, min(chosen.batch_size, len(source.splits["train"])), execution.device)
+    data, checked = _load(source, preprocessing, skip_unreadable, workers)
+    total = chosen.total_steps(steps_per_epoch(len(data), chosen.batch_size * chosen.accumulate))
+    execution = choose_execution(
+        device=device,
+        precision=precision,
+        deterministic=deterministic,
+        steps=total,
+        spatial=spec.unit != "linear",
+    )
+    skipped = [
+        {"path": name, "reason": reason}
+        for part in (data, checked)
+        if part is not None
+        for name, reason in part.skipped
+    ]
+    label = wanted.name or "network"
+    info = {
+        "format": folder.FORMAT, "status": "running", "arch": label, "spec": spec.to_dict(), "recipe": chosen.to_dict(),
+        "source": {
+            "name": source_name, "path": str(Path(source_name).resolve()) if Path(source_name).exists() else None,
+            "splits": {name: len(split) for name, split in source.splits.items()}, "held_out": held_out,
+            "skip_unreadable": skip_unreadable, "skipped": skipped,
+        },
+        "classes": list(source.classes), "preprocessing": preprocessing.to_dict(), "seed": seed,
+        "deterministic": deterministic, "precision": execution.precision,
+        "execution": {"device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled},
+        "workers": workers, "parameters": sum(weight.numel() for weight in network.parameters()),
+        "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),
+        "started": folder.now(), "finished": None, "results": {}, "weights": None,
+    }  # fmt: skip
+    path = path or folder.free_folder(None, f"{Path(source_name).name}-{label}")
+    return Plan(
+        path, source, spec, chosen, preprocessing, execution, seed, workers, data, checked, info,
+        tuple([*source.notes, *notes, *_skip_notes(skipped)]),
+    )  # fmt: skip
+
+
+def resumed_plan(path: Path, info: dict[str, Any], workers: int) -> Plan:
+    """The plan of a run to resume, from its own run.json alone."""
+    recorded, facts = info["source"], info["execution"]
+    source = open_source(recorded["path"] or recorded["name"])
+    if recorded["held_out"]:
+        source = hold_out(source, **recorded["held_out"])
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    if sizes != recorded["splits"] or list(source.classes) != info["classes"]:
+        raise InputError(
+            f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed"
+        )
+    preprocessing = Preprocessing.from_dict(info["preprocessing"])
+    data, checked = _load(source, preprocessing, recorded["skip_unreadable"], workers)
+    execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
+    choose_execution(device=execution.device, precision=execution.precision)  # refuses a device that is gone
+    return Plan(
+        path, source, NetworkSpec.from_dict(info["spec"]), Recipe.from_dict(info["recipe"]), preprocessing, execution,
+        info["seed"], workers, data, checked, {**info, "status": "running"}, (),
+    )  # fmt: skip
+
+
+def _load(source: Source, preprocessing: Preprocessing, skip: bool, workers: int) -> tuple[Any, Any]:
+    data = load_split(
+        source.splits["train"], preprocessing, training=True, skip_unreadable=skip, workers=workers
+    )
+    validation = source.splits.get("validation")
+    if validation is None or len(validation) == 0:
+        return data, None
+    return data, load_split(validation, preprocessing, training=False, skip_unreadable=skip, workers=workers)
+
+
+def _skip_notes(skipped: Sequence[Mapping[str, str]]) -> list[str]:
+    if not skipped:
+        return []
+    named = [f"  {item['path']}: {item['reason']}" for item in skipped]
+    return [f"{len(skipped)} unreadable images are left out:", *named]
+
+
+def check_same(
+    path: Path,
+    info: Mapping[str, Any],
+    source: str | os.PathLike[str] | None,
+    arch: str | os.PathLike[str] | NetworkSpec | None,
+    recipe: str | Recipe | None,
+    changes: Mapping[str, Any],
+    seed: int | None,
+) -> None:
+    """Refuse to resume with settings that contradict the run's own."""
+    spec, recorded = NetworkSpec.from_dict(info["spec"]), Recipe.from_dict(info["recipe"])
+    advice = "resume without it, or start a new run in another --out"
+    if arch is not None:
+        size = spec.image_size or (1, 1)
+        asked, _ = make_spec(arch).fit(
+            image_size=size, in_channels=spec.in_channels, num_classes=spec.num_classes
+        )
+        if asked != spec:
+            raise InputError(
+                f"{path} is a run of {info['arch']}, not of {asked.name or 'this network'}; {advice}"
+            )
+    if recipe is not None and (recipe if isinstance(recipe, str) else recipe.name) != recorded.name:
+        raise InputError(f"{path} follows the recipe {recorded.name}, not {recipe}; {advice}")
+    if override(recorded, changes) != recorded:
+        different = [
+            key for key in changes if getattr(override(recorded, changes), key) != getattr(recorded, key)
+        ]
+        raise InputError(f"{path} has {different[0]}={getattr(recorded, different[0])}; {advice}")
+    if seed is not None and seed != info["seed"]:
+        raise InputError(f"{path} has seed {info['seed']}, not {seed}; {advice}")
+    if source is not None:
+        name, resolved = os.fspath(source), str(Path(source).resolve())
+        if name != info["source"]["name"] and resolved != info["source"]["path"]:
+            raise InputError(f"{path} is trained on {info['source']['name']}, not on {name}; {advice}")

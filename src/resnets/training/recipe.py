@@ -1,0 +1,236 @@
+"""How a network is trained, as a value: the recipe, its typed overrides, and the learning rate at every step."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from resnets.data import Augmentation
+from resnets.errors import InputError, nearest
+
+OPTIMISERS = ("sgd", "muon")
+SCHEDULES = ("cosine", "linear", "steps", "constant")
+CHOOSE = ("best", "last")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training recipe.
+
+    Attributes:
+        name: where it came from.
+        epochs: passes over the training images; `iterations`, when set, counts optimiser steps instead.
+        iterations: optimiser steps in all, or None.
+        batch_size: images of one optimiser step (times `accumulate`).
+        optimiser: `sgd`, or `muon`: orthogonalised updates for the filters of the stages, SGD for everything else.
+        learning_rate: the schedule's peak, of SGD.
+        filter_rate: the schedule's peak of Muon: the relative change of a filter bank in one step.
+        momentum, nesterov, weight_decay: as in SGD; the decay is coupled (added to the gradient), as in the papers.
+        decay_scales: whether biases and the scales and shifts of normalisations decay too.
+        schedule: what follows the warm-up: `cosine` or `linear` to zero, `steps` (times `step_factor` at `milestones`,
+            in iterations), or `constant`.
+        warmup: length of a linear warm-up from zero, as a fraction of all steps.
+        milestones, step_factor: of the `steps` schedule.
+        cold_rate: when set, the learning rate until the training error falls below `cold_error`, as for ResNet-110.
+        cold_error: percent, measured over the last 100 steps.
+        label_smoothing: probability spread over all classes (arXiv 1512.00567, section 7).
+        ema: decay per step of the averaged weights, which are then the ones evaluated and kept; 0 is off.
+        accumulate: batches whose gradients are summed into one optimiser step.
+        clip: largest norm of the gradient of all parameters together; 0 is off.
+        shrink, shrink_until: progressive resizing: until this fraction of the steps, the side of the images is this
+            fraction of the full side.
+        crop … cutmix: see `resnets.data.Augmentation`.
+        mean_image: subtract the mean of every pixel, as [R], instead of normalising each channel.
+        validation: fraction of the training images held out when the source has no validation split.
+        choose: keep the weights of the `best` epoch on the validation split, or of the `last`.
+    """
+
+    name: str = "custom"
+    epochs: int = 20
+    iterations: int | None = None
+    batch_size: int = 128
+    optimiser: str = "sgd"
+    learning_rate: float = 0.1
+    filter_rate: float = 0.04
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    decay_scales: bool = False
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    milestones: tuple[int, ...] = ()
+    step_factor: float = 0.1
+    cold_rate: float | None = None
+    cold_error: float = 80.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    accumulate: int = 1
+    clip: float = 0.0
+    shrink: float = 1.0
+    shrink_until: float = 0.0
+    crop: str = "pad"
+    padding: int = 4
+    padding_mode: str = "reflect"
+    scale: tuple[float, float] = (0.08, 1.0)
+    flip: str = "random"
+    policy: str = "none"
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mean_image: bool = False
+    validation: float = 0.1
+    choose: str = "best"
+
+    def __post_init__(self) -> None:
+        _validate(self)
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The part of the recipe that the data room acts on."""
+        names = {item.name for item in fields(Augmentation)}
+        return Augmentation(**{name: getattr(self, name) for name in names})
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimiser steps of the whole training."""
+        return self.iterations if self.iterations is not None else self.epochs * steps_per_epoch
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A copy with typed changes; an unknown key is an `InputError` that names the nearest."""
+        return override(self, changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; `from_dict` gives back an equal recipe."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """Read `to_dict`'s form; InputError names an unknown key."""
+        return override(cls(), dict(data))
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return `recipe` with `changes`, each checked against the type of its field.
+
+    Raises:
+        InputError: an unknown key (the nearest is named) or a value of the wrong type or range.
+    """
+    types = typing.get_type_hints(Recipe)
+    typed = {}
+    for key, value in changes.items():
+        if key not in types:
+            raise InputError(
+                f"unknown recipe setting '{key}'{nearest(key, types)} (settings: {', '.join(types)})"
+            )
+        typed[key] = _typed(key, value, types[key])
+    return dataclasses.replace(recipe, **typed)
+
+
+def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` words into values; types are checked by `override`.
+
+    Raises:
+        InputError: a word without an equals sign.
+    """
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set {pair}: expected key=value, for example --set epochs=30")
+        values[key.strip().replace("-", "_")] = _literal(text.strip())
+    return values
+
+
+def _literal(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)  # reads numbers and lists; runs nothing
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _typed(key: str, value: Any, kind: Any) -> Any:
+    if kind == float | None or kind == int | None:
+        if value is None:
+            return None
+        kind = float if kind == float | None else int
+    if kind is str:
+        value = "none" if value is None else value
+        ok = isinstance(value, str)
+    elif kind is bool:
+        ok = isinstance(value, bool)
+    elif kind is int:
+        ok = isinstance(value, int) and not isinstance(value, bool)
+    elif kind is float:
+        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        value = float(value) if ok else value
+    else:
+        item = typing.get_args(kind)[0]
+        values = value if isinstance(value, list | tuple) else (value,)
+        return tuple(_typed(key, part, item) for part in values)
+    if not ok:
+        names = {str: "a word", bool: "true or false", int: "a whole number", float: "a finite number"}
+        raise InputError(f"recipe setting {key} must be {names[kind]}, not {value!r}")
+    return value
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 1e6), "iterations": (1, 1e9), "batch_size": (1, 1e7), "learning_rate": (0, 1e3), "filter_rate": (0, 1),
+    "momentum": (0, 0.9999), "weight_decay": (0, 1), "warmup": (0, 1), "step_factor": (0, 1), "cold_rate": (0, 1e3),
+    "cold_error": (0, 100), "label_smoothing": (0, 0.99), "ema": (0, 0.999999), "accumulate": (1, 1e6), "clip": (0, 1e9),
+    "shrink": (0.1, 1), "shrink_until": (0, 1), "padding": (0, 1000), "erasing": (0, 1), "mixup": (0, 100),
+    "cutmix": (0, 100), "validation": (0, 0.9),
+}  # fmt: skip
+_WORDS: dict[str, tuple[str, ...]] = {
+    "optimiser": OPTIMISERS, "schedule": SCHEDULES, "choose": CHOOSE, "crop": ("pad", "resized", "none"),
+    "padding_mode": ("reflect", "zero"), "flip": ("random", "alternate", "none"),
+    "policy": ("none", "randaugment", "trivialaugment"),
+}  # fmt: skip
+
+
+def _validate(recipe: Recipe) -> None:
+    for key, (low, high) in _RANGES.items():
+        value = getattr(recipe, key)
+        if value is not None and not low <= value <= high:
+            raise InputError(f"recipe setting {key} must lie between {low:g} and {high:g}, not {value}")
+    for key, words in _WORDS.items():
+        value = getattr(recipe, key)
+        if value not in words:
+            raise InputError(
+                f"recipe setting {key}: '{value}' is not one of {', '.join(words)}{nearest(value, words)}"
+            )
+    if len(recipe.scale) != 2 or not 0 < recipe.scale[0] <= recipe.scale[1] <= 1:
+        raise InputError(f"recipe setting scale must be two fractions, smallest first, not {recipe.scale}")
+    if any(step < 1 for step in recipe.milestones) or list(recipe.milestones) != sorted(
+        set(recipe.milestones)
+    ):
+        raise InputError(f"recipe setting milestones must be rising iterations, not {recipe.milestones}")
+
+
+def rate_factor(recipe: Recipe, step: int, total: int) -> float:
+    """The learning rate of optimiser step `step` (from 0) of `total`, as a fraction of the peak."""
+    warm = round(recipe.warmup * total)
+    if step < warm:
+        return (step + 1) / warm
+    if recipe.schedule == "steps":
+        return recipe.step_factor ** sum(step >= milestone for milestone in recipe.milestones)
+    if recipe.schedule == "constant":
+        return 1.0
+    done = (step - warm) / max(1, total - warm)
+    return 1 - done if recipe.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def image_side(recipe: Recipe, step: int, total: int, side: int) -> int:
+    """Side in pixels of the training images at this step, under progressive resizing."""
+    if recipe.shrink >= 1 or step >= recipe.shrink_until * total:
+        return side
+    return max(1, 4 * round(recipe.shrink * side / 4)) if side >= 16 else side

@@ -1,0 +1,79 @@
+"""The recipes by name. A recipe is a function of the network, for what depends on it (the warm-up of ResNet-110)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from resnets.architecture import NetworkSpec
+from resnets.errors import InputError, nearest
+from resnets.training.recipe import Recipe, override
+
+
+def paper(spec: NetworkSpec) -> Recipe:
+    """The CIFAR recipe of arXiv 1512.03385, section 4.2, to the letter.
+
+        resnets train cifar10 --arch resnet20 --recipe paper        # the paper: 8.75 % error
+
+    SGD, momentum 0.9, weight decay 1e-4 on every parameter, batch 128, rate 0.1 divided by 10 at 32k and 48k of 64k
+    iterations, 45k/5k split, per-pixel mean subtracted, 4 zeros padded, random crop, random flip. From 110 layers on,
+    0.01 until the training error is below 80 %. The last weights are kept: nothing is chosen.
+    """
+    return Recipe(
+        name="paper", iterations=64_000, batch_size=128, learning_rate=0.1, momentum=0.9, nesterov=False,
+        weight_decay=1e-4, decay_scales=True, schedule="steps", warmup=0.0, milestones=(32_000, 48_000),
+        cold_rate=0.01 if spec.depth >= 110 else None, padding_mode="zero", mean_image=True, choose="last",
+    )  # fmt: skip
+
+
+def fast(spec: NetworkSpec) -> Recipe:
+    """The default: the best accuracy per minute.
+
+    Muon on the filters of the stages (arXiv 2502.16982 and Keller Jordan's airbench), SGD with Nesterov momentum on the
+    rest, a linear fall to zero, smaller images in the first half, flips that alternate between epochs.
+    """
+    return Recipe(
+        name="fast", epochs=20, batch_size=128, optimiser="muon", learning_rate=0.1, filter_rate=0.03,
+        weight_decay=5e-4, schedule="linear", warmup=0.1, shrink=0.75, shrink_until=0.5, flip="alternate",
+    )  # fmt: skip
+
+
+def long(spec: NetworkSpec) -> Recipe:
+    """The best accuracy, whatever it takes: 200 epochs, stronger augmentation, averaged weights."""
+    return fast(spec).replace(
+        name="long", epochs=200, shrink=1.0, shrink_until=0.0, policy="trivialaugment", erasing=0.1,
+        label_smoothing=0.1, ema=0.999, schedule="cosine", warmup=0.02,
+    )  # fmt: skip
+
+
+def imagenet(spec: NetworkSpec) -> Recipe:
+    """90 epochs for photographs, after arXiv 1706.02677: batch 256, rate 0.1, warm-up of 5 epochs, random resized crops."""
+    return Recipe(
+        name="imagenet", epochs=90, batch_size=256, learning_rate=0.1, weight_decay=1e-4, schedule="cosine",
+        warmup=5 / 90, crop="resized", label_smoothing=0.1,
+    )  # fmt: skip
+
+
+def finetune(spec: NetworkSpec) -> Recipe:
+    """For a network that already knows images: 10 epochs at a hundredth of the usual rate, averaged weights."""
+    return Recipe(
+        name="finetune", epochs=10, batch_size=32, learning_rate=0.002, weight_decay=1e-4, schedule="cosine",
+        warmup=0.1, crop="resized", scale=(0.35, 1.0), ema=0.99,
+    )  # fmt: skip
+
+
+RECIPES: Mapping[str, Callable[[NetworkSpec], Recipe]] = MappingProxyType(
+    {"fast": fast, "paper": paper, "long": long, "imagenet": imagenet, "finetune": finetune}
+)
+
+
+def recipe(name: str, spec: NetworkSpec, **changes: Any) -> Recipe:
+    """Return a recipe by name, for this network, with typed changes.
+
+    Raises:
+        InputError: an unknown name, key or value; the nearest known one is offered.
+    """
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe '{name}'{nearest(name, RECIPES)} (one of: {', '.join(RECIPES)})")
+    return override(RECIPES[name](spec), changes)
