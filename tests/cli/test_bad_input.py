@@ -1,12 +1,138 @@
-"""Every bad input of the command line, through the real command: one `error:` line, exit 2, nothing on disk changed."""
+"""Bad input: one `error:` line that helps, exit 2, and nothing on disk changed.
+
+Each kind of bad input is given to the real command (REAL), in a process of its own; its variations (MORE) go through
+`cli.main` in this process.
+"""
 
 from __future__ import annotations
 
-import os
+import io
+import json
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest_cli import TINY, Outcome, fingerprint, images, resnets
+from commandline import Outcome, fingerprint, images, resnets
+
+DAMAGED = [f"damaged/{name}/broken{index:02}.jpg" for name in ("cat", "dog") for index in range(10)]
+
+# The words of the command (in the prepared folder), and what its error line must contain.
+REAL: dict[str, tuple[str, list[str]]] = {
+    "missing source": ("train nowhere", ["nowhere"]),
+    "empty source": ("train empty", ["empty"]),
+    "one class only": ("train single", ["single", "cat"]),
+    "unreadable images": ("train damaged", ["20", "broken00.jpg", "--skip-unreadable"]),
+    "classes differ between splits": ("train differing", ["fox"]),
+    "unknown network": ("train digits --arch resnet5O", ["resnet5O", "did you mean 'resnet50'?"]),
+    "unknown recipe": ("train digits --recipe fats", ["fats", "did you mean 'fast'?"]),
+    "unknown override": ("train digits --set epoch=3", ["epoch", "did you mean 'epochs'?"]),
+    "a bad option value": ("train digits --precision fp8", ["fp8", "bf16"]),
+    "a run is there already": ("train digits --out finished", ["finished", "--resume"]),
+    "resume with another network": (
+        "train --resume --out stopped --arch resnet14",
+        ["resnet8", "resnet14"],
+    ),
+    "network too deep": ("train digits --arch resnet50-imagenet --size 2", ["too deep", "2x2"]),
+    "too little memory": ("train photos --arch resnet110 --size 1024", ["GiB", "batch_size"]),
+    "not a run folder": ("evaluate photos", ["photos", "run.json"]),
+}
+MORE: dict[str, tuple[str, list[str]]] = {
+    # sources
+    "misspelt built-in source": ("train digit", ["digit", "did you mean 'digits'?"]),
+    "class folders without images": ("train hollow", ["hollow"]),
+    "an empty class": ("train gap", ["fox"]),
+    "a file as source": ("train photos/cat/000.png", ["000.png"]),
+    "a run as source": ("train finished", ["train --resume --out finished"]),
+    "data: missing source": ("data nowhere", ["nowhere"]),
+    "data: empty folder": ("data empty", ["empty"]),
+    # names and values
+    "no such depth": ("train digits --arch resnet19", ["resnet20"]),
+    "unknown network field": ("train digits --arch resnet20,nrom=group", ["nrom", "did you mean 'norm'?"]),
+    "override without a value": ("train digits --set epochs", ["key=value"]),
+    "override of the wrong type": ("train digits --set epochs=many", ["epochs", "whole number"]),
+    "override out of range": ("train digits --set momentum=2", ["momentum"]),
+    "unknown device": ("train digits --device gpu", ["gpu", "cpu"]),
+    "fp16 on a processor": ("train digits --device cpu --precision fp16", ["fp16", "bf16"]),
+    # run folders
+    "out is a file": ("train digits --out photos/cat/000.png", ["000.png"]),
+    "nothing to resume": ("train --resume --out empty", ["empty", "without --resume"]),
+    "resume with another recipe": ("train --resume --out stopped --recipe paper", ["fast", "paper"]),
+    "resume with another setting": ("train --resume --out stopped --epochs 7", ["epochs=1"]),
+    "resume with another seed": ("train --resume --out stopped --seed 4", ["seed 3"]),
+    "resume with another source": ("train photos --resume --out stopped", ["digits", "photos"]),
+    "evaluate: no such folder": ("evaluate nowhere", ["nowhere"]),
+    "evaluate: not finished": ("evaluate stopped", ["stopped", "--resume"]),
+    "evaluate: other classes": ("evaluate finished photos", ["cat"]),
+    "evaluate: missing source": ("evaluate finished nowhere", ["nowhere"]),
+    "evaluate: no such split": ("evaluate finished photos --split validation", ["photos"]),
+    "evaluate: damaged weights": ("evaluate bent", ["weights.safetensors", "damaged"]),
+    "predict: not a run": ("predict photos photos/cat/000.png", ["photos", "run.json"]),
+    "predict: a folder without images": ("predict finished empty", ["empty"]),
+    "predict: a pattern that matches nothing": ("predict finished photos/*.xyz", ["photos/*.xyz"]),
+    "predict: nothing on standard input": ("predict finished -", ["standard input"]),
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Path:
+    """A folder with one of every mistake in it."""
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "empty").mkdir()
+    for name in ("cat", "dog"):
+        (folder / "hollow" / name).mkdir(parents=True)
+    images(folder / "photos", ["cat", "dog"], 20)
+    images(folder / "gap", ["cat", "dog"], 20)
+    (folder / "gap" / "fox").mkdir()
+    images(folder / "single", ["cat"], 20)
+    images(folder / "damaged", ["cat", "dog"], 20)
+    whole = (folder / "damaged" / "cat" / "000.png").read_bytes()
+    for number, name in enumerate(DAMAGED):
+        (folder / name).write_bytes([b"", b"not an image", whole[: len(whole) // 2]][number % 3])
+    images(folder / "differing" / "train", ["cat", "dog"], 20)
+    images(folder / "differing" / "test", ["cat", "fox"], 5, seed=1)
+    for name in ("finished", "stopped", "bent"):
+        shutil.copytree(finished, folder / name)
+    info = json.loads((folder / "stopped" / "run.json").read_text())
+    (folder / "stopped" / "run.json").write_text(json.dumps({**info, "status": "interrupted"}))
+    weights = folder / "bent" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"bent")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcomes(world: Path) -> Iterator[dict[str, Future[Outcome]]]:
+    """What the real commands say, two running at a time; and, when all are done, a look at what they left."""
+    before = fingerprint(world)
+    with ThreadPoolExecutor(2) as pool:
+        yield {case: pool.submit(resnets, *words.split(), cwd=world) for case, (words, _) in REAL.items()}
+    assert fingerprint(world) == before
+
+
+def check(outcome: Outcome, expected: list[str]) -> None:
+    assert outcome.code == 2, outcome.err
+    assert outcome.out == ""
+    for words in expected:
+        assert words in outcome.error
+    assert len(outcome.error) < 700
+
+
+@pytest.mark.parametrize("case", REAL)
+def test_the_real_command(outcomes, case):
+    check(outcomes[case].result(), REAL[case][1])
+
+
+def test_every_unreadable_image_is_named(outcomes):
+    told = outcomes["unreadable images"].result().err
+    assert [name for name in DAMAGED if Path(name).name not in told] == []
+
+
+@pytest.mark.parametrize("case", MORE)
+def test_variations(world, command, monkeypatch, case):
+    monkeypatch.chdir(world)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    before = fingerprint(world)
+    words, expected = MORE[case]
+    check(command(*words.split()), expected)
+    assert fingerprint(world) == before

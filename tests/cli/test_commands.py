@@ -22,9 +22,7 @@ def run(capsys, *words):
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["-h"], [], *([name, "--help"] for name in COMMANDS)], ids=" ".join
-)
+@pytest.mark.parametrize("words", [["--help"], ["-h"], [], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
 def test_help_answers_with_an_example(capsys, words):
     code, out, err = run(capsys, *words)
     assert (code, err) == (0, "")
@@ -34,8 +32,7 @@ def test_help_answers_with_an_example(capsys, words):
 
 @pytest.mark.parametrize(
     "example",
-    [text for _, _, examples in cli._COMMANDS.values() for text in examples.splitlines()]
-    + cli._EXAMPLES.splitlines(),
+    [text for _, _, examples in cli._COMMANDS.values() for text in examples.splitlines()] + cli._EXAMPLES.splitlines(),
 )
 def test_every_example_of_the_help_parses(example):
     words = shlex.split(example)
@@ -69,9 +66,7 @@ def test_list_json_has_the_whole_zoo(capsys):
 def test_list_as_a_table_tells_the_grammar_on_standard_error(capsys):
     code, out, err = run(capsys, "list", "plain")
     assert code == 0
-    assert {words[0] for line in out.splitlines() if (words := line.split())} > {
-        n for n in ZOO if "plain" in n
-    }
+    assert {words[0] for line in out.splitlines() if (words := line.split())} > {n for n in ZOO if "plain" in n}
     assert "resnet18" not in out
     assert "wrn-DEPTH-K" in err
     assert "1512.03385" in err

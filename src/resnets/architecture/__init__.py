@@ -3,7 +3,8 @@
 from resnets.architecture.names import GRAMMAR, spec
 from resnets.architecture.orderings import ORDERINGS, Steps, final_steps, unit_steps
 from resnets.architecture.shortcut import Shortcut, parse_shortcut
-from resnets.architecture.spec import NORMS, SMALL_IMAGE, NetworkSpec
+from resnets.architecture.spec import SMALL_IMAGE, NetworkSpec
+from resnets.architecture.validation import NORMS
 from resnets.architecture.zoo import ZOO, Entry
 
 __all__ = [

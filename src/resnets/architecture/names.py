@@ -1,7 +1,7 @@
 """The grammar of names: `[preact-]resnetDEPTH[xK][-MODIFIER…][,field=value…]`, and what each word means.
 
-`resnet50`, `resnet50-v1`, `plain34`, `resnet44`, `preact-resnet164`, `resnet20x4`, `resnet110-C-group`, `wrn-28-10`,
-`resmlp10`, `resnet18-small`, `resnet110,shortcut=scaling:0.5,ordering=relu-before-addition`.
+`resnet50`, `resnet50-v1`, `plain34`, `resnet44`, `preact-resnet164`, `resnet20x4`, `resnet110-C-group`,
+`wrn-28-10`, `resmlp10`, `resnet18-small`, `resnet110,shortcut=scaling:0.5,ordering=relu-before-addition`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import ast
 import json
 import os
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ from resnets.architecture.spec import NetworkSpec
 from resnets.errors import InputError, nearest
 
 GRAMMAR = (
-    "[preact-]resnetDEPTH or plainDEPTH, with xK to widen and any of -v1 -A -B -C -small -imagenet -basic -bottleneck "
-    "-layer -group -weight -nonorm; DEPTH is 18, 34, 50, 101 or 152 (ImageNet family), 6n+2 or, with bottlenecks, 9n+2 "
-    "(CIFAR family); wrn-DEPTH-K; resmlpDEPTH; NAME,field=value sets any field"
+    "[preact-]resnetDEPTH or plainDEPTH, with xK to widen and any of -v1 -v1.5 -A -B -C -small -imagenet -basic"
+    " -bottleneck -layer -group -weight -nonorm; DEPTH is 18, 34, 50, 101 or 152 (ImageNet family), 6n+2 or, with"
+    " bottlenecks, 9n+2 (CIFAR family; resnet50-basic where both have the depth); wrn-DEPTH-K; resmlpDEPTH;"
+    " NAME,field=value sets any field"
 )
 _MODIFIERS: dict[str, dict[str, Any]] = {
     "v1": {"stride_in": "1x1"},
@@ -44,19 +44,22 @@ def spec(name: str | os.PathLike[str] | NetworkSpec, **overrides: Any) -> Networ
     """Return a network as a value.
 
     Args:
-        name: a name of the zoo or of `GRAMMAR`, optionally followed by `,field=value…`; the path of a JSON file; or a spec.
-        **overrides: fields of `NetworkSpec` to change: `resnets.spec("resnet110", shortcut="B", norm="group")`.
+        name: a name of the zoo or of `GRAMMAR`, or the path of a JSON file (a specification, or a run folder's
+            run.json), optionally followed by `,field=value…`; or a spec.
+        **overrides: fields of `NetworkSpec` to change, as in
+            `resnets.spec("resnet110", shortcut="B", norm="group")`.
 
     Raises:
         InputError: nothing of that name (the nearest is offered), or a field or value that does not exist.
     """
     if isinstance(name, NetworkSpec):
         return name.replace(**overrides)
-    text = os.fspath(name)
-    if text.endswith(".json"):
-        return _from_file(Path(text)).replace(**overrides)
-    base, _, settings = text.partition(",")
-    found = _named(base.strip())
+    text = os.fspath(name) if isinstance(name, str | os.PathLike) else name
+    if not isinstance(text, str):
+        raise InputError(f"a network is a name, the path of a JSON file or a NetworkSpec, not {name!r}")
+    base, _, settings = (text, "", "") if text.endswith(".json") else text.partition(",")
+    base = base.strip()
+    found = _from_file(Path(base)) if base.endswith(".json") else _named(base)
     changes = {**_settings(settings, text), **overrides}
     return found.replace(**{"name": text, **changes}) if changes else found
 
@@ -66,11 +69,14 @@ def _from_file(path: Path) -> NetworkSpec:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot read the network specification: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     if isinstance(data, dict) and isinstance(data.get("spec"), dict):
         data = data["spec"]  # the run.json of a run folder
-    return NetworkSpec.from_dict(data)
+    try:
+        return NetworkSpec.from_dict(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _settings(text: str, whole: str) -> dict[str, Any]:
@@ -85,7 +91,7 @@ def _settings(text: str, whole: str) -> dict[str, Any]:
     for piece in pieces:
         key, equals, value = piece.partition("=")
         if not equals:
-            raise InputError(f"network '{whole}': expected field=value after the comma, not '{piece}'")
+            raise InputError(f"network {whole!r}: expected field=value after the comma, not {piece!r}")
         changes[key.strip()] = _value(value.strip())
     return changes
 
@@ -112,20 +118,22 @@ def _named(name: str) -> NetworkSpec:
         depth, factor = int(wide[1]), int(wide[2])
         if depth < 10 or (depth - 4) % 6 or factor < 1:
             raise InputError(
-                f"{name}: a wide residual network has 6n+4 layers, such as wrn-16-4 or wrn-28-10, and a factor from 1"
+                f"{name}: a wide residual network has 6n+4 layers and a factor from 1, as wrn-16-4 and wrn-28-10 have"
             )
-        return _modified(zoo.wide(depth, factor), wide[3], name)
+        return _modified(zoo.wide(depth, factor), _words(wide[3]), name)
     mlp = re.fullmatch(r"(res|plain)mlp(\d{1,5})((?:-[a-z0-9.]+)*)", key)
     if mlp:
         depth = int(mlp[2])
         if depth < 4 or depth % 2:
             raise InputError(f"{name}: a residual MLP has 2n+2 layers, such as resmlp4 or resmlp10")
         base = zoo.residual_mlp(depth)
-        return _modified(base.replace(shortcut="none") if mlp[1] == "plain" else base, mlp[3], name)
+        return _modified(_plain(base, name, mlp[3]) if mlp[1] == "plain" else base, _words(mlp[3]), name)
     family = re.fullmatch(r"(preact-)?(resnet|plain)(\d{1,6})(?:x(\d{1,3}))?((?:-[a-z0-9.]+)*)", key)
     if not family:
-        raise InputError(f"unknown network '{name}'{nearest(key, zoo.ZOO) or '; '} see 'resnets list'")
-    found = _of_depth(int(family[3]), family[5].split("-"), name)
+        raise InputError(f"unknown network {name!r}{nearest(key, zoo.ZOO) or ';'} see 'resnets list'")
+    words = _words(family[5])
+    units = {"basic", "bottleneck"} & set(words)
+    found = _of_depth(int(family[3]), units, name)
     if family[4]:
         factor = int(family[4])
         if factor < 1:
@@ -134,14 +142,24 @@ def _named(name: str) -> NetworkSpec:
     if family[1]:
         found = found.replace(ordering="full-preactivation")
     if family[2] == "plain":
-        found = found.replace(shortcut=Shortcut("none", "A"))
-    return _modified(found, family[5], name)
+        found = _plain(found, name, family[5])
+    return _modified(found, [word for word in words if word not in units], name)
 
 
-def _of_depth(depth: int, modifiers: list[str], name: str) -> NetworkSpec:
+def _words(text: str) -> list[str]:
+    return [word for word in text.split("-") if word]
+
+
+def _plain(found: NetworkSpec, name: str, modifiers: str) -> NetworkSpec:
+    if {"a", "b", "c"} & set(_words(modifiers)):
+        raise InputError(f"{name}: a plain network has no shortcuts; the residual one is called resnet or resmlp")
+    return found.replace(shortcut=Shortcut("none", "A"))
+
+
+def _of_depth(depth: int, asked: set[str], name: str) -> NetworkSpec:
+    """The published network of this depth if its units are those `asked` for, or else the CIFAR family's."""
     published = zoo.ZOO.get(f"resnet{depth}")
-    asked = {"basic", "bottleneck"} & set(modifiers)
-    if published and (not asked or published.spec.unit in asked):
+    if published and asked <= {published.spec.unit}:
         return published.spec
     if depth >= 8 and (depth - 2) % 6 == 0 and "bottleneck" not in asked:
         return zoo.cifar(depth)
@@ -149,23 +167,14 @@ def _of_depth(depth: int, modifiers: list[str], name: str) -> NetworkSpec:
         return zoo.cifar_bottleneck(depth)
     n = max(1, round((depth - 2) / 6))
     raise InputError(
-        f"unknown network '{name}': no residual network has {depth} layers; the depth is 18, 34, 50, 101, 152 (ImageNet"
-        f" family), 6n+2 (the nearest is resnet{6 * n + 2}) or 9n+2 with bottlenecks"
+        f"unknown network {name!r}: the depth is 18 or 34 (basic units), 50, 101 or 152 (bottlenecks) in the ImageNet"
+        f" family, else 6n+2 with basic units (the nearest is resnet{6 * n + 2}) or 9n+2 with bottlenecks"
     )
 
 
-def _modified(found: NetworkSpec, text: str, name: str) -> NetworkSpec:
-    for word in filter(None, text.split("-")):
-        if word in ("basic", "bottleneck"):
-            continue  # already decided which family the depth is of
+def _modified(found: NetworkSpec, words: list[str], name: str) -> NetworkSpec:
+    for word in words:
         if word not in _MODIFIERS:
-            raise InputError(
-                f"unknown network '{name}': no modifier '{word}'{nearest(word, _MODIFIERS)} ({GRAMMAR})"
-            )
+            raise InputError(f"unknown network {name!r}: no modifier {word!r}{nearest(word, _MODIFIERS)} ({GRAMMAR})")
         found = found.replace(**_MODIFIERS[word])
     return found.replace(name=name)
-
-
-def field_names() -> list[str]:
-    """The fields that `NAME,field=value` may set."""
-    return [item.name for item in fields(NetworkSpec)]

@@ -6,13 +6,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from resnets.errors import InputError, nearest
 
 KINDS = ("identity", "projection", "none", "scaling", "exclusive-gating", "shortcut-only-gating", "dropout")
+_LIMIT = 1000  # of scales and biases: the float32 arithmetic of a gate or a scaling has long saturated there
 _WORDS = ("A", "B", "C", "1x1", *(kind for kind in KINDS if kind not in ("identity", "projection")))
+
+# What the numbers after a word and its colon set.
+_NUMBERS = {
+    "scaling": ("scale", "residual_scale"),
+    "exclusive-gating": ("gate_bias",),
+    "shortcut-only-gating": ("gate_bias",),
+    "dropout": ("rate",),
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Shortcut:
             `exclusive-gating` ((1-g)·x + g·F, g = sigmoid(W x + `gate_bias`), W a 1x1 convolution);
             `shortcut-only-gating` ((1-g)·x + F); `dropout` (dropout of x with probability `rate`, plus F).
         matching: how x meets a unit that changes its shape: `A`, every second pixel and zero channels, no parameters;
-            `B`, a 1x1 convolution with that stride.
+            `B`, a 1x1 convolution with that stride. A cannot narrow.
         scale: factor of the shortcut under `scaling` ([I]: 0.5).
         residual_scale: factor of the residual function under `scaling` ([I]: 0.5).
         gate_bias: initial bias of the gates ([I]: -6 was best for both).
@@ -40,16 +49,16 @@ class Shortcut:
     rate: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise InputError(
-                f"unknown shortcut kind '{self.kind}'{nearest(str(self.kind), KINDS)} one of: {', '.join(KINDS)}"
+                f"unknown shortcut kind {self.kind!r}{nearest(str(self.kind), KINDS)} (one of: {', '.join(KINDS)})"
             )
         if self.matching not in ("A", "B"):
-            raise InputError(f"unknown shortcut matching '{self.matching}': expected A or B")
+            raise InputError(f"unknown shortcut matching {self.matching!r}: expected A or B")
         for field in ("scale", "residual_scale", "gate_bias", "rate"):
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise InputError(f"shortcut {field} must be a finite number, not {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LIMIT:
+                raise InputError(f"shortcut {field} must be a number from -{_LIMIT} to {_LIMIT}, not {value!r}")
         if not 0 <= self.rate < 1:
             raise InputError(f"shortcut rate must lie in [0, 1), not {self.rate}")
 
@@ -66,23 +75,20 @@ def parse_shortcut(text: str, base: Shortcut) -> Shortcut:
     by_lower = {known.lower(): known for known in _WORDS}
     kind = by_lower.get(word.lower())
     if kind is None:
-        raise InputError(f"unknown shortcut '{text}'{nearest(word, by_lower)} (one of: {', '.join(_WORDS)})")
+        raise InputError(f"unknown shortcut {text!r}{nearest(word, by_lower)} (one of: {', '.join(_WORDS)})")
     try:
         numbers = [float(value) for value in values.split(",")] if values else []
     except ValueError:
-        raise InputError(f"shortcut '{text}': '{values}' should be numbers, as in scaling:0.5,0.5") from None
+        raise InputError(f"shortcut {text!r}: {values!r} should be numbers, as in scaling:0.5,0.5") from None
+    fields: tuple[str, ...] = ()
     if kind in ("A", "B"):
-        shortcut, fields = replace(base, kind="identity", matching=kind), ()
+        shortcut = replace(base, kind="identity", matching=kind)
     elif kind in ("C", "1x1"):
-        shortcut, fields = replace(base, kind="projection", matching="B"), ()
+        shortcut = replace(base, kind="projection", matching="B")
     else:
         shortcut = replace(base, kind=kind)
-        fields = {
-            "scaling": ("scale", "residual_scale"),
-            "exclusive-gating": ("gate_bias",),
-            "shortcut-only-gating": ("gate_bias",),
-            "dropout": ("rate",),
-        }.get(kind, ())
+        fields = _NUMBERS.get(kind, ())
     if len(numbers) > len(fields):
-        raise InputError(f"shortcut '{text}': {kind} takes {len(fields)} number(s), not {len(numbers)}")
-    return replace(shortcut, **dict(zip(fields, numbers, strict=False)))
+        raise InputError(f"shortcut {text!r}: {kind} takes {len(fields)} number(s), not {len(numbers)}")
+    changes: dict[str, Any] = dict(zip(fields, numbers, strict=False))
+    return replace(shortcut, **changes)

@@ -10,17 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from resnets.architecture.orderings import ORDERINGS
 from resnets.architecture.shortcut import Shortcut, parse_shortcut
+from resnets.architecture.validation import validate
 from resnets.errors import InputError, nearest
 
-UNITS = ("basic", "bottleneck", "linear", "vgg")
-STEMS = ("auto", "imagenet", "small", "linear", "vgg")
-NORMS = ("batch", "layer", "group", "weight", "local-response", "none")
-STRIDE_IN = ("3x3", "1x1")
 SMALL_IMAGE = 65  # pixels; images with a shorter side below this get the small stem
-_LIMIT = 100_000  # units, channels, classes: above this a spec is a slip of the keyboard, not a network
-_CHOICES = {"unit": UNITS, "stem": STEMS, "ordering": ORDERINGS, "norm": NORMS, "stride_in": STRIDE_IN}
+_IDENTITY = Shortcut()
 
 
 @dataclass(frozen=True)
@@ -31,21 +26,28 @@ class NetworkSpec:
         units: residual units of each stage.
         widths: channels of each stage's 3x3 convolutions (a bottleneck's output has four times as many).
         unit: `basic` (two 3x3), `bottleneck` (1x1, 3x3, 1x1), `linear` (two fully connected layers: a residual MLP),
-            or `vgg` (VGG-19 of torchvision, the papers' baseline; every other field but classes and channels is fixed).
-        stem: `imagenet` (7x7/2 and 3x3/2 max-pooling), `small` (3x3/1), or `auto`: by the size of the images.
+            or `vgg` (VGG-19 of torchvision, the papers' baseline: classes and channels are all that it lets choose).
+        stem: `imagenet` (7x7/2 and 3x3/2 max-pooling), `small` (3x3/1), or `auto`: by the size of the images. `linear`
+            and `vgg` units have stems of their own.
         stem_width: channels after the stem.
         ordering: one of the five of [I], figure 4.
         shortcut: see `Shortcut`.
         shortcut_units: which units have it, counted from 0 through all stages; None means all.
         norm: normalisation: batch, layer, group, weight, local-response or none.
         stride_in: where a bottleneck that halves the map has its stride: `3x3` (torchvision, "v1.5") or `1x1` ([R]).
+            A basic unit always has it in its first 3x3.
         groups: groups of a bottleneck's 3x3 convolution ([X]).
-        group_width: width of a bottleneck's 3x3 convolution per 64 channels of the stage (64 in [R]; 128: wide).
-        zero_init: the last scale of every residual function starts at zero (arXiv 1706.02677, section 5.1).
+        group_width: width of a bottleneck's 3x3 convolution per 64 channels of the stage and per group ([R]: 64 in one
+            group; [X]: 4 in 32; wide networks: 128).
+        zero_init: the last scale of every residual function with a shortcut starts at zero (arXiv 1706.02677,
+            section 5.1).
         in_channels: channels of the images; for `linear`, together with `image_size`, the length of the input.
         num_classes: logits.
         image_size: (height, width) of the images in pixels where the network depends on it or was fitted to it.
         name: what it was made from; not part of its identity.
+
+    Raises:
+        InputError: a field is ill-typed or out of range, or two of them contradict each other.
     """
 
     units: tuple[int, ...]
@@ -54,7 +56,7 @@ class NetworkSpec:
     stem: str = "auto"
     stem_width: int = 64
     ordering: str = "original"
-    shortcut: Shortcut = Shortcut()
+    shortcut: Shortcut = _IDENTITY
     shortcut_units: tuple[int, ...] | None = None
     norm: str = "batch"
     stride_in: str = "3x3"
@@ -67,7 +69,9 @@ class NetworkSpec:
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        _validate(self)
+        validate(self)
+        if self.shortcut_units is not None:  # equal choices make equal specs
+            object.__setattr__(self, "shortcut_units", tuple(sorted(set(self.shortcut_units))))
 
     @property
     def expansion(self) -> int:
@@ -86,13 +90,20 @@ class NetworkSpec:
 
     @property
     def depth(self) -> int:
-        """Weight layers on the main path, stem and classifier included, as [R] counts them (101 = 1 + 3·33 + 1)."""
+        """Weight layers on the main path, stem and classifier included, as [R] counts them (101 = 1 + 3·33 + 1).
+
+        Wide networks are named otherwise: [W] counts three projections and no classifier, so WRN-28-10 has 26 here.
+        """
         return 19 if self.unit == "vgg" else 2 + self.layers_per_unit * self.total_units
 
     @property
     def out_channels(self) -> int:
         """Channels that reach the classifier."""
         return 4096 if self.unit == "vgg" else self.widths[-1] * self.expansion
+
+    def inner_width(self, width: int) -> int:
+        """Channels between the first and the last layer of a unit in a stage of this width."""
+        return width * self.group_width // 64 * self.groups if self.unit == "bottleneck" else width
 
     def has_shortcut(self, index: int) -> bool:
         """Whether unit `index` (from 0, through all stages) has a shortcut."""
@@ -108,7 +119,7 @@ class NetworkSpec:
         for key in overrides:
             if key not in known:
                 raise InputError(
-                    f"unknown network field '{key}'{nearest(key, known)} (fields: {', '.join(sorted(known))})"
+                    f"unknown network field {key!r}{nearest(key, known)} (fields: {', '.join(sorted(known))})"
                 )
         changes = dict(overrides)
         if isinstance(changes.get("shortcut"), str):
@@ -121,8 +132,7 @@ class NetworkSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; `from_dict` gives back an equal spec."""
         return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
         }
 
     @classmethod
@@ -138,20 +148,20 @@ class NetworkSpec:
         known = {item.name for item in fields(cls)}
         for key in values:
             if key not in known:
-                raise InputError(f"unknown network field '{key}'{nearest(str(key), known)}")
+                raise InputError(
+                    f"unknown network field {key!r}{nearest(str(key), known)} (fields: {', '.join(sorted(known))})"
+                )
         for key in ("units", "widths"):
             if key not in values:
-                raise InputError(
-                    f"a network specification needs '{key}', for example \"{key}\": [2, 2, 2, 2]"
-                )
-        shortcut = values.get("shortcut", Shortcut())
+                raise InputError(f"a network specification needs '{key}', for example \"{key}\": [2, 2, 2, 2]")
+        shortcut = values.get("shortcut")
         if isinstance(shortcut, str):
-            values["shortcut"] = parse_shortcut(shortcut, Shortcut())
+            values["shortcut"] = parse_shortcut(shortcut, _IDENTITY)
         elif isinstance(shortcut, Mapping):
             parts = {item.name for item in fields(Shortcut)}
             for key in shortcut:
                 if key not in parts:
-                    raise InputError(f"unknown shortcut field '{key}'{nearest(str(key), parts)}")
+                    raise InputError(f"unknown shortcut field {key!r}{nearest(str(key), parts)}")
             values["shortcut"] = Shortcut(**shortcut)
         for key, value in values.items():
             if isinstance(value, list):
@@ -169,110 +179,57 @@ class NetworkSpec:
             num_classes: classes.
 
         Raises:
-            InputError: some stage would shrink below one pixel.
+            InputError: some stage would shrink below one pixel, or a number is out of range.
         """
+        fitted = self.replace(image_size=image_size, in_channels=in_channels, num_classes=num_classes)
+        if fitted.image_size is None:
+            raise InputError("image_size must be (height, width) in pixels to fit a network to it, not None")
         notes = []
-        stem = self.stem
-        if stem == "auto":
-            stem = "small" if min(image_size) < SMALL_IMAGE else "imagenet"
-            if stem == "small":
+        if fitted.stem == "auto":
+            small = min(image_size) < SMALL_IMAGE
+            fitted = fitted.replace(stem="small" if small else "imagenet")
+            if small:
                 notes.append(
-                    f"images of {image_size[1]}x{image_size[0]} are under {SMALL_IMAGE} pixels: the stem is a 3x3 convolution"
-                    " without pooling, not ImageNet's 7x7/2 (say stem=imagenet to have that)"
+                    f"images of {image_size[1]}x{image_size[0]} are under {SMALL_IMAGE} pixels: the stem is a 3x3"
+                    " convolution without pooling, not ImageNet's 7x7/2 (say stem=imagenet to have that)"
                 )
-        fitted = dataclasses.replace(
-            self, stem=stem, image_size=image_size, in_channels=in_channels, num_classes=num_classes
-        )
         fitted.map_sizes()
         return fitted, notes
 
     def map_sizes(self) -> list[tuple[int, int]]:
         """Height and width of the maps after the stem and after each stage, in pixels; needs `image_size`.
 
+        A stem `auto` counts as ImageNet's. VGG-19 has no stem: its five maps are those after each pooling.
+
         Raises:
             InputError: some stage would shrink below one pixel.
         """
         if self.image_size is None:
             raise InputError(f"{self.name or 'the network'}: map sizes need image_size=(height, width)")
-        height, width = self.image_size
-        label = self.name or f"a network of {len(self.units)} stages"
         if self.unit == "linear":
             return [(1, 1)] * (len(self.units) + 1)
+        stages = [f"stage {k}" for k in range(1, len(self.units) + 1)]
+        if self.unit == "vgg":
+            halvings = [(place, 1) for place in stages]
+        else:
+            halvings = [("the stem", 0 if self.stem == "small" else 2), (stages[0], 0)]
+            halvings += [(place, 1) for place in stages[1:]]
+        # A padded convolution of stride 2 rounds up, VGG's unpadded pooling down.
+        rounding = 0 if self.unit == "vgg" else 1
+        height, width = self.image_size
         sizes = []
-        steps = [(name, 2) for name in ("features",) * 5] if self.unit == "vgg" else []
-        if not steps:
-            halvings = 2 if self.stem in ("imagenet", "auto") else 0
-            steps = [("the stem", 2)] * halvings or [("the stem", 1)]
-            steps += [(f"stage {k + 1}", 1 if k == 0 else 2) for k in range(len(self.units))]
-        for place, stride in steps:
-            if stride == 2 and min(height, width) < 2:
-                raise InputError(
-                    f"{label} is too deep for images of {self.image_size[1]}x{self.image_size[0]}: {place} would shrink"
-                    " below 1x1; use larger images (--size), stem=small, or a network with fewer stages"
-                )
-            height, width = -(-height // stride), -(-width // stride)
+        for place, times in halvings:
+            for _ in range(times):
+                if min(height, width) < 2:
+                    raise InputError(self._too_deep(place))
+                height, width = (height + rounding) // 2, (width + rounding) // 2
             sizes.append((height, width))
-        return sizes if self.unit == "vgg" else sizes[-len(self.units) - 1 :]
+        return sizes
 
-
-def _validate(spec: NetworkSpec) -> None:
-    for key, choices in _CHOICES.items():
-        value = getattr(spec, key)
-        if value not in choices:
-            raise InputError(
-                f"unknown {key} '{value}'{nearest(str(value), choices)} (one of: {', '.join(choices)})"
-            )
-    if not isinstance(spec.shortcut, Shortcut):
-        raise InputError(f"shortcut must be a Shortcut or a word such as 'B', not {spec.shortcut!r}")
-    for key in ("units", "widths"):
-        values = getattr(spec, key)
-        if not isinstance(values, tuple) or not values or not all(_whole(value) for value in values):
-            raise InputError(
-                f"{key} must be whole numbers from 1 to {_LIMIT}, one for each stage, not {values!r}"
-            )
-    if len(spec.units) != len(spec.widths):
-        raise InputError(
-            f"units and widths must name the same stages: {len(spec.units)} and {len(spec.widths)} given"
+    def _too_deep(self, place: str) -> str:
+        height, width = self.image_size or (0, 0)
+        other = "" if self.unit == "vgg" else ", stem=small, or a network with fewer stages"
+        return (
+            f"{self.name or f'a network of {len(self.units)} stages'} is too deep for images of {width}x{height}:"
+            f" {place} would shrink below 1x1; use larger images (--size){other}"
         )
-    for key in ("stem_width", "groups", "group_width", "in_channels", "num_classes"):
-        if not _whole(getattr(spec, key)):
-            raise InputError(f"{key} must be a whole number from 1 to {_LIMIT}, not {getattr(spec, key)!r}")
-    if sum(spec.units) > _LIMIT or max(spec.widths) * spec.expansion > _LIMIT:
-        raise InputError(
-            f"more than {_LIMIT} units or channels: {sum(spec.units)} units, widths {spec.widths}"
-        )
-    if spec.image_size is not None and not (
-        isinstance(spec.image_size, tuple)
-        and len(spec.image_size) == 2
-        and all(_whole(side) for side in spec.image_size)
-    ):
-        raise InputError(f"image_size must be (height, width) in pixels, not {spec.image_size!r}")
-    if spec.shortcut_units is not None:
-        bad = [
-            unit
-            for unit in spec.shortcut_units
-            if not isinstance(unit, int) or isinstance(unit, bool) or not 0 <= unit < sum(spec.units)
-        ]
-        if bad:
-            raise InputError(
-                f"shortcut_units: no unit {bad[0]!r}; units are numbered 0 to {sum(spec.units) - 1}"
-            )
-    if not isinstance(spec.zero_init, bool) or not isinstance(spec.name, str):
-        raise InputError("zero_init must be true or false, and name a string")
-    if (spec.unit == "linear") != (spec.stem == "linear") or (spec.unit == "vgg") != (spec.stem == "vgg"):
-        raise InputError(f"unit '{spec.unit}' does not go with stem '{spec.stem}'")
-    if spec.unit == "linear" and spec.norm == "local-response":
-        raise InputError(
-            "norm local-response works across the channels of a map; a linear unit has none: use batch or layer"
-        )
-    if spec.groups > 1 and spec.unit != "bottleneck":
-        raise InputError("groups above 1 need unit=bottleneck")
-    for width in spec.widths:
-        if width * spec.group_width // 64 * spec.groups < 1:
-            raise InputError(
-                f"group_width {spec.group_width} leaves a stage of width {width} without channels"
-            )
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LIMIT

@@ -61,15 +61,19 @@ def cifar(depth: int, **changes: object) -> NetworkSpec:
 
 
 def cifar_bottleneck(depth: int, **changes: object) -> NetworkSpec:
-    """The 9n+2 family of [I], section 4: bottlenecks, the stride in the first 1x1, projections where the shape changes."""
+    """The 9n+2 family of [I], section 4: three stages of n bottlenecks, option B.
+
+    The stride is in the first 1x1, as in the authors' code (KaimingHe/resnet-1k-layers).
+    """
     n = (depth - 2) // 9
-    return cifar(
-        8, units=(n, n, n), unit="bottleneck", stride_in="1x1", shortcut="B", name=f"resnet{depth}", **changes
-    )
+    return cifar(8, units=(n, n, n), unit="bottleneck", stride_in="1x1", shortcut="B", name=f"resnet{depth}", **changes)
 
 
 def wide(depth: int, factor: int, **changes: object) -> NetworkSpec:
-    """WRN-depth-factor of [W]: 6n+4 layers (its count includes the three projections), pre-activation, widths times factor."""
+    """WRN-depth-factor of [W]: the CIFAR family, pre-activation, option B, `factor` times as wide.
+
+    Its 6n+4 layers are all convolutions: the stem, 6n in the units and three projections.
+    """
     n = (depth - 4) // 6
     widths = tuple(width * factor for width in (16, 32, 64))
     return cifar(
@@ -79,7 +83,7 @@ def wide(depth: int, factor: int, **changes: object) -> NetworkSpec:
 
 
 def residual_mlp(depth: int, **changes: object) -> NetworkSpec:
-    """A residual multilayer perceptron: a fully connected stem of 128, (depth - 2) / 2 units of two layers, a classifier."""
+    """A residual multilayer perceptron: a fully connected stem of 128, (depth - 2) / 2 units of two, a classifier."""
     spec = NetworkSpec(
         units=((depth - 2) // 2,), widths=(128,), unit="linear", stem="linear", stem_width=128, in_channels=1,
         num_classes=10, image_size=(8, 8), name=f"resmlp{depth}",
@@ -127,9 +131,7 @@ def _entries() -> list[Entry]:
             11_282_415_616,
             "[R] table 1, stride in the first 1x1",
         ),
-        entry(
-            "resnet18-A", imagenet(18, shortcut="A"), 11_515_688, 1_794_805_760, "[R] section 4.1, option A"
-        ),
+        entry("resnet18-A", imagenet(18, shortcut="A"), 11_515_688, 1_794_805_760, "[R] section 4.1, option A"),
         entry("resnet34-A", imagenet(34, shortcut="A"), 21_623_848, 3_644_493_824, "[R] table 3, option A"),
         entry("resnet34-C", imagenet(34, shortcut="C"), 22_716_840, 3_830_747_136, "[R] table 3, option C"),
         entry("plain18", imagenet(18, shortcut=_NONE), 11_515_688, 1_794_805_760, plain),

@@ -98,9 +98,7 @@ def _report(error: Exception) -> int:
         output.error(str(error))
         return 2
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        output.error(
-            "not enough memory: lower the batch (`--set batch_size=…`) or the image size (`--size …`)"
-        )
+        output.error("not enough memory: lower the batch (`--set batch_size=…`) or the image size (`--size …`)")
         return 2
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""

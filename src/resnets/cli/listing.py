@@ -44,9 +44,7 @@ def list_networks(
     if json:
         output.document([_row(entry) for entry in entries])
         return
-    table = output.table(
-        "", {"name": False, "parameters": True, "multiply-adds": True, "depth": True, "source": False}
-    )
+    table = output.table("", {"name": False, "parameters": True, "multiply-adds": True, "depth": True, "source": False})
     for entry in entries:
         table.add_row(
             entry.name,
@@ -69,9 +67,7 @@ def _nothing(pattern: str) -> str:
     try:
         depth = spec(pattern).depth
     except InputError:
-        return (
-            f"no published network matches '{pattern}'{nearest(pattern, ZOO)}; `resnets list` shows them all"
-        )
+        return f"no published network matches '{pattern}'{nearest(pattern, ZOO)}; `resnets list` shows them all"
     return f"'{pattern}' is not among the published networks, but a name that can be trained ({depth} layers)"
 
 

@@ -38,7 +38,10 @@ def error(text: str) -> None:
 
 def document(value: Any) -> None:
     """Print one JSON document on standard output; JSON has no infinite or undefined numbers: null."""
-    print(json.dumps(_finite(value), indent=2, allow_nan=False), flush=True)
+    text = json.dumps(_finite(value), indent=2, allow_nan=False)
+    # Rows of numbers in one line each. Strings hold no raw line break in JSON, so none can look like such a row.
+    text = re.sub(r"\[\n([\d\s,.eE+-]*)\n *\]", lambda row: "[" + " ".join(row[1].split()) + "]", text)
+    print(text, flush=True)
 
 
 def table(title: str, columns: dict[str, bool]) -> Table:
@@ -46,9 +49,7 @@ def table(title: str, columns: dict[str, bool]) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(
-        title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    made = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, is_number in columns.items():
         made.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
     return made

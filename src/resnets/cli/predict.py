@@ -23,13 +23,9 @@ def predict(
     *images: Annotated[str, Parameter(help="files, folders or patterns")],
     standard_input: Annotated[
         bool,
-        Parameter(
-            name="-", negative=(), show_default=False, help="read paths from standard input, one a line"
-        ),
+        Parameter(name="-", negative=(), show_default=False, help="read paths from standard input, one a line"),
     ] = False,
-    top: Annotated[
-        int, Parameter(validator=Number(gte=1), help="how many classes to give of each image")
-    ] = 5,
+    top: Annotated[int, Parameter(validator=Number(gte=1), help="how many classes to give of each image")] = 5,
     flips: Annotated[
         bool, Parameter(negative=(), show_default=False, help="average over each image and its mirror image")
     ] = False,
@@ -41,9 +37,7 @@ def predict(
     then 2.
     """
     if not (images or standard_input):
-        raise InputError(
-            "no images to predict: name files, folders or patterns, or - for a list on standard input"
-        )
+        raise InputError("no images to predict: name files, folders or patterns, or - for a list on standard input")
     paths = [*images, *(_listed() if standard_input else ())]
     from resnets.evaluation import Run
 

@@ -30,9 +30,7 @@ def train(
     arch: Annotated[
         str | None, Parameter(help="the network: a name of `resnets list`, or a JSON file [default: auto]")
     ] = None,
-    recipe: Annotated[
-        str | None, Parameter(help="paper, fast, long, imagenet or finetune [default: fast]")
-    ] = None,
+    recipe: Annotated[str | None, Parameter(help="paper, fast, long, imagenet or finetune [default: fast]")] = None,
     set_: Annotated[
         list[str] | None,
         Parameter(
@@ -42,18 +40,12 @@ def train(
             help="settings of the recipe to change: key=value …",
         ),
     ] = None,
-    epochs: Annotated[
-        int | None, Parameter(validator=Number(gte=1), help="passes over the training images")
-    ] = None,
-    seed: Annotated[
-        int | None, Parameter(validator=Number(gte=0), help="of every random choice [default: 0]")
-    ] = None,
+    epochs: Annotated[int | None, Parameter(validator=Number(gte=1), help="passes over the training images")] = None,
+    seed: Annotated[int | None, Parameter(validator=Number(gte=0), help="of every random choice [default: 0]")] = None,
     out: Annotated[Path | None, Parameter(help="the run folder [default: a new one under runs/]")] = None,
     resume: Annotated[
         bool,
-        Parameter(
-            negative=(), show_default=False, help="go on with the run in --out, with the settings it has"
-        ),
+        Parameter(negative=(), show_default=False, help="go on with the run in --out, with the settings it has"),
     ] = False,
     workers: Annotated[
         int | None, Parameter(validator=Number(gte=0), help="processes that decode images [default: 0]")
@@ -103,7 +95,7 @@ def train(
         deterministic=deterministic,
         skip_unreadable=skip_unreadable,
         display=display,
-        # What was not given is left to the defaults of `training.train`, or, when resuming, to the run itself.
+        # What was not given is left to the defaults of `training.train` or, when resuming, to the run.
         **{key: value for key, value in given.items() if value is not None},
     )
     if json:
@@ -117,9 +109,7 @@ def _check(source: str | None, out: Path | None, resume: bool) -> None:
     is_run = source is not None and (Path(source) / "run.json").is_file()
     if resume and out is None:
         hint = source if is_run else "RUN"
-        raise InputError(
-            f"--resume goes on with the run in --out; write `resnets train --resume --out {hint}`"
-        )
+        raise InputError(f"--resume goes on with the run in --out; write `resnets train --resume --out {hint}`")
     if is_run:
         raise InputError(
             f"{source}: this is a run folder, not a source of images; to go on with it, write "

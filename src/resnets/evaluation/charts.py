@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,9 +49,7 @@ class Curve:
     marked: bool = False
 
 
-def line_chart(
-    title: str, x_label: str, y_label: str, curves: Sequence[Curve], *, from_zero: bool = False
-) -> str:
+def line_chart(title: str, x_label: str, y_label: str, curves: Sequence[Curve], *, from_zero: bool = False) -> str:
     """Return an SVG of curves over common axes; a chart of one curve has no legend.
 
     Args:
@@ -81,9 +80,7 @@ def line_chart(
     return _svg(title, (4.2, 2.7), draw)
 
 
-def confusion_chart(
-    title: str, confusion: Sequence[Sequence[int]], classes: Sequence[str]
-) -> tuple[str, float]:
+def confusion_chart(title: str, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[str, float]:
     """Return the heat map of a confusion matrix (rows true, columns predicted) and its width in points.
 
     What is right has one colour, by its share of the true class; what is wrong has another on a scale of its
@@ -93,20 +90,27 @@ def confusion_chart(
     counts = np.asarray(confusion, dtype=np.int64)
     count = len(classes)
     labels = [_short(name) for name in classes]
-    side = 4.4 if count <= 10 or count > LABELLED else 1.3 + 0.3 * count
+    side = 4.4 if count <= 10 or count > LABELLED else 1.3 + count * (0.3 if count <= COUNTED else 0.2)
+
+    first = 0 if count <= LABELLED else 1  # unnamed classes are counted from 1, as in the table of classes
+    last = first + count - 1
 
     def draw(axes: Axes) -> None:
         if count <= COUNTED:
             _cells(axes, counts)
         else:
-            axes.imshow(_picture(counts), interpolation="none", extent=(-0.5, count - 0.5, count - 0.5, -0.5))
-        axes.set_xlim(-0.5, count - 0.5)
-        axes.set_ylim(count - 0.5, -0.5)
+            axes.imshow(
+                _picture(counts), interpolation="none", extent=(first - 0.5, last + 0.5, last + 0.5, first - 0.5)
+            )
+        axes.set_xlim(first - 0.5, last + 0.5)
+        axes.set_ylim(last + 0.5, first - 0.5)
         axes.set_aspect("equal")
         axes.tick_params(length=0 if count <= LABELLED else 3)
         if count <= LABELLED:
             upright = max(map(len, labels)) > 2 or count > COUNTED
-            axes.set_xticks(range(count), labels, rotation=90 if upright else 0)
+            # Turned labels hang from their ends: a browser's font has other widths than the one measured with.
+            turned: dict[str, Any] = {"rotation": 90, "ha": "right", "va": "center", "rotation_mode": "anchor"}
+            axes.set_xticks(range(count), labels, **(turned if upright else {}))
             axes.set_yticks(range(count), labels)
         order = "" if count <= LABELLED else ", by its place in the table of classes"
         axes.set_xlabel(f"predicted class{order}")
@@ -141,9 +145,7 @@ def _cells(axes: Axes, counts: NDArray[np.int64]) -> None:
         right, strength = row == column, float(strengths[row, column])
         alpha = 0.08 + 0.92 * strength
         axes.add_patch(
-            Rectangle(
-                (column - 0.5, row - 0.5), 1, 1, facecolor=RIGHT if right else WRONG, alpha=alpha, linewidth=0
-            )
+            Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=RIGHT if right else WRONG, alpha=alpha, linewidth=0)
         )
         axes.text(
             column,
@@ -176,14 +178,29 @@ def _thinned(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return means[:, 0], means[:, 1]
 
 
-def _thousands(value: float, _position: int) -> str:
+def _thousands(value: float, _position: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:g}"
 
 
 def _short(name: str, limit: int = 14) -> str:
-    """A class name that fits beside a chart: one line, printable, and not too long."""
+    """A class name that fits beside a chart: one printable line, its middle left out if it is too wide."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    if sum(map(_width, line)) <= limit:
+        return line
+    # Both ends are kept: names are often told apart by a number at the end.
+    tail = line[-1:] if _width(line[-1]) > 1 else line[-5:]
+    kept, room = "", limit - 1 - sum(map(_width, tail))
+    for letter in line:
+        room -= _width(letter)
+        if room < 0:
+            break
+        kept += letter
+    return f"{kept.rstrip()}…{tail.lstrip()}"
+
+
+def _width(letter: str) -> int:
+    """Columns that a letter takes: Chinese, Japanese and Korean ones are twice as wide."""
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
 def _svg(title: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
@@ -191,7 +208,7 @@ def _svg(title: str, size: tuple[float, float], draw: Callable[[Axes], None]) ->
     import matplotlib
     from matplotlib.figure import Figure
 
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": title,
         "text.parse_math": False,  # a class may be called `$x$`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class Evaluation:
     source: str | None = None
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
-    probabilities: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data, with `split`, `source`, `notes` and `skipped` where there are any."""
@@ -66,7 +66,7 @@ class Evaluation:
         if self.notes:
             document["notes"] = list(self.notes)
         if self.skipped:
-            document["skipped"] = [{"name": name, "reason": reason} for name, reason in self.skipped]
+            document["skipped"] = [{"path": name, "reason": reason} for name, reason in self.skipped]
         return document
 
 
@@ -98,12 +98,14 @@ def evaluate(
         name: what to call an image, by its index, in an error message.
 
     Raises:
-        InputError: no images, a number of logits or a target that does not fit the classes, or logits that
-            are not finite (the first such image is named).
+        InputError: no images; classes of the same name; a number of logits or a target that does not fit
+            the classes; or logits that are not finite (the first such image is named).
         ValueError: an image that comes twice, or mixed targets: the batches are not meant for evaluation.
     """
     place = torch.device(device) if device is not None else _device_of(module)
     count = len(classes)
+    if len(set(classes)) < count:
+        raise InputError("two classes have the same name; the names of the classes must differ")
     truth: list[Tensor] = []
     order: list[Tensor] = []
     columns: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -115,11 +117,8 @@ def evaluate(
             order.append(batch.indices.cpu())
             targets = batch.targets.to(place)
             with torch.autocast(place.type, dtype=autocast, enabled=autocast is not None):
-                logits = _logits(
-                    module, batch.images.to(place, non_blocking=True), flips=flips, classes=count
-                )
-            # Everything stays on the device until the end: an accelerator is not made to wait after each
-            # batch.
+                logits = _logits(module, batch.images.to(place, non_blocking=True), flips=flips, classes=count)
+            # Results stay on the device until the end: an accelerator is not made to wait for each batch.
             columns.append(_columns(logits, targets))
             if keep_probabilities:
                 kept.append(logits.softmax(1))

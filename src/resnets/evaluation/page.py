@@ -37,15 +37,12 @@ def paragraph(text: str, *, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
-def table(
-    caption: str, headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = ()
-) -> str:
+def table(caption: str, headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = ()) -> str:
     """Return a table whose first column heads its row; the columns in `numbers` are set flush right."""
     body = list(rows)
     tall = " tall" if len(body) > 40 else ""
     head = "".join(
-        f'<th scope="col"{_right(column in numbers)}>{escape(text)}</th>'
-        for column, text in enumerate(headers)
+        f'<th scope="col"{_right(column in numbers)}>{escape(text)}</th>' for column, text in enumerate(headers)
     )
     lines = []
     for row in body:
@@ -61,17 +58,15 @@ def table(
 
 def facts(caption: str, pairs: Iterable[tuple[str, Any]]) -> str:
     """Return a table of two columns without a head: what, and its value."""
-    lines = "\n".join(
-        f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in pairs
-    )
+    lines = "\n".join(f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in pairs)
     return f'<table class="facts"><caption>{escape(caption)}</caption>\n<tbody>\n{lines}\n</tbody></table>'
 
 
-def figure(svg: str, caption: str, *, minimum: int | None = None) -> str:
-    """Return a figure. A screen narrower than `minimum` (pixels) scrolls it sideways, not shrinks it."""
-    inner = f'<div style="min-width:{minimum}px">{svg}</div>' if minimum else svg
+def figure(svg: str, caption: str, *, width: int | None = None) -> str:
+    """Return a figure, of a fixed width (pixels) where it has one: a narrower screen scrolls it sideways."""
+    inner = f'<div style="width:{width}px">{svg}</div>' if width else svg
     return (
-        f'<figure><div class="scroll"{" tabindex=0" if minimum else ""}>{inner}</div>'
+        f'<figure{" class=wide" if width else ""}><div class="scroll"{" tabindex=0" if width else ""}>{inner}</div>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
@@ -80,8 +75,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     """Return the whole document. `title` is escaped here; `lead` and the sections' bodies are HTML."""
     links = " ".join(f'<a href="#{part.anchor}">{escape(part.title)}</a>' for part in sections)
     parts = "\n".join(
-        f'<section id="{part.anchor}"><h2>{escape(part.title)}</h2>\n{part.body}\n</section>'
-        for part in sections
+        f'<section id="{part.anchor}"><h2>{escape(part.title)}</h2>\n{part.body}\n</section>' for part in sections
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'

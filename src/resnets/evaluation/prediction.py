@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from resnets.data import IMAGE_SUFFIXES, Preprocessing, UnreadableImage, read_image
+from resnets.data.decoding import quietly
+from resnets.data.split import cores
 from resnets.errors import InputError
-
-_THREADS = min(8, os.cpu_count() or 1)  # decoders release the interpreter's lock
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ def predict(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
 ) -> Iterator[Prediction]:
-    """Classify files with `module`, which is in evaluation mode and on `device`; yields one prediction a
-    file, in order.
+    """Yield one prediction a file, in their order; `module` is in evaluation mode and on `device`.
 
     A file that is missing or cannot be decoded yields a prediction with an error.
 
@@ -68,14 +67,13 @@ def predict(
         except UnreadableImage as error:
             return error.reason
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(files), batch_size):
             chunk = files[start : start + batch_size]
-            decoded = list(pool.map(decode, chunk))
+            with quietly():
+                decoded = list(pool.map(decode, chunk))
             images = [picture for picture in decoded if isinstance(picture, Tensor)]
-            answers = iter(
-                _classify(module, images, preprocessing, flips=flips, device=device) if images else ()
-            )
+            answers = iter(_classify(module, images, preprocessing, flips=flips, device=device) if images else ())
             for file, picture in zip(chunk, decoded, strict=True):
                 if isinstance(picture, str):
                     yield Prediction(file, error=picture)
@@ -103,14 +101,11 @@ def _classify(
 def _prediction(file: str, probabilities: Tensor, classes: Sequence[str], top: int) -> Prediction:
     if not bool(probabilities.isfinite().all()):
         return Prediction(file, error="the network's output is not finite; its weights are damaged")
-    values, places = probabilities.sort(
-        descending=True, stable=True
-    )  # equal ones in the order of the classes
+    values, places = probabilities.sort(descending=True, stable=True)  # equal ones in the order of the classes
     return Prediction(
         file,
         tuple(
-            (classes[place], value)
-            for place, value in zip(places[:top].tolist(), values[:top].tolist(), strict=True)
+            (classes[place], value) for place, value in zip(places[:top].tolist(), values[:top].tolist(), strict=True)
         ),
     )
 
@@ -130,9 +125,7 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
         if os.path.isdir(word):
             files = _images_below(Path(word))
             if not files:
-                raise InputError(
-                    f"{word}: no images in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
-                )
+                raise InputError(f"{word}: no images in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
         elif glob.has_magic(word) and not os.path.exists(word):
             files = sorted(match for match in glob.glob(word, recursive=True) if os.path.isfile(match))
             if not files:

@@ -34,7 +34,8 @@ def interval(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def _title(run: Run) -> str:
-    return f"{_network(run)} on {run.info['source'].get('name', 'its images')}"
+    name = str(run.info["source"].get("name") or "its images")
+    return f"{_network(run)} on {Path(name).name or name}"
 
 
 def _network(run: Run) -> str:
@@ -71,9 +72,12 @@ def _story(run: Run) -> Iterator[tuple[str, str]]:
     sizes = ", ".join(f"{count:,} {split}" for split, count in source.get("splits", {}).items())
     if sizes:
         yield f"Images: {sizes}; {len(run.classes)} classes.{_held_out(source)}", ""
-    if results.get("chosen"):
-        step, by = results["chosen"].get("step"), results["chosen"].get("by")
-        yield f"The weights are those of step {step:,}, chosen by {by}.", ""
+    chosen = results.get("chosen") or {}
+    compared = "validation" in str(chosen.get("by"))
+    if chosen and compared:
+        yield f"The weights are those of step {chosen['step']:,}, chosen by {chosen['by']}.", ""
+    elif chosen:
+        yield f"The weights are those of {chosen['by']} ({chosen['step']:,}): none were compared.", ""
     found = headline(run)
     if found is None:
         yield "No figures were recorded for this run.", "notice"
@@ -81,13 +85,12 @@ def _story(run: Run) -> Iterator[tuple[str, str]]:
     split, figures = found
     low, high = interval(sum(row[k] for k, row in enumerate(figures["confusion"])), figures["n"])
     if split == "test":
-        yield "The test split was read once, after the weights were chosen.", ""
+        held = results.get("validation")
+        beside = f" On the validation split ({held['n']:,} images): {held['top1']:.2f} %." if held else ""
+        yield f"The test split was read once, after the weights were chosen.{beside}", ""
     else:
-        yield (
-            "The source has no test split: these figures are of the validation split, on which the weights "
-            "were chosen. Expect a little less on new images.",
-            "notice",
-        )
+        worth = ", on which the weights were chosen. Expect a little less on new images" if compared else ""
+        yield f"The source has no test split: these figures are of the validation split{worth}.", "notice"
     yield (
         f"95 % interval of the {split} top-1: {low:.2f} to {high:.2f} %. It covers the luck of which "
         f"{figures['n']:,} images were drawn, not that of the seed.",

@@ -17,15 +17,16 @@ from resnets.architecture import NetworkSpec
 from resnets.data import Preprocessing, Source, open_source
 from resnets.errors import InputError
 from resnets.evaluation import prediction, selection
+from resnets.evaluation.device import pick_device
 from resnets.evaluation.metrics import Evaluation
 from resnets.evaluation.prediction import Prediction
 from resnets.models import build, load_weights
 
 FORMAT = 1  # of run.json
-_NEEDED = ("spec", "classes", "preprocessing", "recipe", "source", "weights")
+_NEEDED = {"spec": dict, "classes": list, "preprocessing": dict, "recipe": dict, "source": dict, "weights": dict}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A finished training run on disk.
 
@@ -52,7 +53,7 @@ class Run:
         """
         folder = Path(path)
         info = _read(folder)
-        missing = [key for key in _NEEDED if not info.get(key)]
+        missing = [key for key, kind in _NEEDED.items() if not isinstance(info.get(key), kind)]
         if missing:
             raise InputError(f"{folder / 'run.json'} lacks {', '.join(missing)}; it is damaged or was edited")
         try:
@@ -85,7 +86,7 @@ class Run:
     @property
     def weights_file(self) -> Path:
         """The chosen weights, a safetensors file in the run folder."""
-        return self.path / Path(str(self.info["weights"]["file"])).name
+        return self.path / Path(str(self.info["weights"].get("file"))).name
 
     def model(self, device: torch.device | str = "cpu") -> nn.Module:
         """Build the network with the run's weights, in evaluation mode.
@@ -132,11 +133,14 @@ class Run:
         recorded = self.info["source"]
         own = source is None
         found = source if isinstance(source, Source) else open_source(_text(source, recorded))
-        chosen = selection.choose_own(found, self.info, split) if own else selection.choose(found, split)
+        if own:
+            chosen = selection.choose_own(found, self.info, split)
+        else:
+            chosen = selection.choose(found, split, trained_on=_is_path(source, recorded.get("path")))
         order = selection.match_classes(found, self.classes)
         place = pick_device(device)
         result = selection.evaluate_split(
-            self.model(place),
+            _fast(self.model(place), place),
             chosen.split,
             self.classes,
             self.preprocessing,
@@ -147,7 +151,8 @@ class Run:
             workers=workers,
             skip_unreadable=skip_unreadable,
         )
-        return replace(result, split=chosen.name, source=found.name, notes=(*found.notes, *chosen.notes))
+        name = recorded.get("name", found.name) if own else found.name
+        return replace(result, split=chosen.name, source=name, notes=(*found.notes, *chosen.notes))
 
     def predict(
         self,
@@ -179,7 +184,7 @@ class Run:
         place = pick_device(device)
         return list(
             prediction.predict(
-                self.model(place),
+                _fast(self.model(place), place),
                 files,
                 self.classes,
                 self.preprocessing,
@@ -219,21 +224,13 @@ class Run:
             )
 
 
-def pick_device(device: torch.device | str) -> torch.device:
-    """Return the device of that name; `auto` is the accelerator if there is one, else the CPU.
+def _fast(module: nn.Module, place: torch.device) -> nn.Module:
+    """The module in the memory layout that convolutions are fastest in: a fifth faster on a processor."""
+    return module.to(memory_format=torch.channels_last) if place.type in ("cpu", "cuda") else module
 
-    Raises:
-        InputError: no such device on this machine.
-    """
-    if device == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return found if found is not None else torch.device("cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"no device '{device}' on this machine; use auto or cpu") from None
-    return place
+
+def _is_path(source: str | os.PathLike[str] | Source | None, path: str | None) -> bool:
+    return isinstance(source, str | os.PathLike) and path is not None and Path(source).resolve() == Path(path).resolve()
 
 
 def _text(source: str | os.PathLike[str] | None, recorded: Mapping[str, Any]) -> str:
@@ -251,18 +248,14 @@ def _read(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run folder")
     if not file.is_file():
-        raise InputError(
-            f"{folder} is not a run folder (it has no run.json); give what `resnets train --out` wrote"
-        )
+        raise InputError(f"{folder} is not a run folder (it has no run.json); give what `resnets train --out` wrote")
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise InputError(f"{file} cannot be read ({error}); it is damaged") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         found = info.get("format") if isinstance(info, dict) else None
-        raise InputError(
-            f"{file} has the format {found}, this version of resnets reads {FORMAT}; update resnets"
-        )
+        raise InputError(f"{file} has the format {found}, this version of resnets reads {FORMAT}; update resnets")
     if info.get("status") != "finished":
         raise InputError(
             f"{folder} holds a run that has not finished (status: {info.get('status')}); "

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from resnets.evaluation import page
-from resnets.evaluation.charts import COUNTED, LABELLED, Curve, confusion_chart, confusion_shares, line_chart
+from resnets.evaluation.charts import LABELLED, Curve, confusion_chart, confusion_shares, line_chart
 from resnets.evaluation.page import Section
 from resnets.evaluation.run import Run
 
 PAIRS = 15  # confusions listed, the most frequent first
 NAMES = 200  # skipped files named; run.json has them all
+LONGEST = 300  # characters of a value in a table: a mean image is one of thousands
 
 # title, label of the vertical axis, key in step records, key under "validation" in epoch records, axis from
 # zero, caption
@@ -38,6 +39,9 @@ _CHARTS: tuple[tuple[str, str, str, str | None, bool, str], ...] = (
     ("Learning rate", "learning rate", "learning_rate", None, True, "As the schedule set it."),
     ("Speed", "images per second", "images_per_second", None, True, "Training images per second."),
 )
+
+
+_UNITS = {"size": "size (pixels)", "mean": "mean (of 0 … 1)", "std": "std (of 0 … 1)"}
 
 
 def headline(run: Run) -> tuple[str, Mapping[str, Any]] | None:
@@ -94,15 +98,13 @@ def confusion(run: Run) -> Section | None:
     wrong = shares.copy()
     np.fill_diagonal(wrong, 0)
     svg, width = confusion_chart("Confusion matrix", figures["confusion"], run.classes)
-    what = "Each cell counts images; " if len(matrix) <= COUNTED else ""
     caption = (
-        f"{what}{split} split, {figures['n']:,} images. Blue, on the diagonal: right, stronger for a "
-        f"larger share of the class. Orange: wrong, on its own scale, up to {100 * wrong.max():.2g} % of a class."
+        f"The {figures['n']:,} images of the {split} split. Blue, on the diagonal: right, by its share of the class. "
+        f"Orange: wrong, on its own scale, up to {100 * wrong.max():.2g} % of a class."
     )
-    # Names and counts of up to 40 classes would shrink too far on a telephone; there the figure scrolls
-    # sideways.
-    minimum = round(width * 1.25) if 10 < len(matrix) <= LABELLED else None
-    body = page.figure(svg, caption, minimum=minimum)
+    # The names of 11 to 40 classes would shrink too far on a telephone: there the figure scrolls sideways.
+    wide = 10 < len(matrix) <= LABELLED
+    body = page.figure(svg, caption, width=round(width * 1.25) if wide else None)
     order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
     pairs = [divmod(int(place), len(matrix)) for place in order if matrix.flat[place] and wrong.flat[place]]
     if pairs:
@@ -115,9 +117,9 @@ def confusion(run: Run) -> Section | None:
             )
             for true, said in pairs
         ]
-        headers = ("class", "taken for", "images", "% of the class")
+        headers = ("class", "taken for", "images", "% of class")
         body += page.table("The most frequent confusions", headers, rows, numbers=(2, 3))
-    return Section("confusion", "Confusions", f'<div class="grid">{body}</div>')
+    return Section("confusion", "Confusions", body if wide else f'<div class="grid">{body}</div>')
 
 
 def classes(run: Run) -> Section | None:
@@ -127,27 +129,28 @@ def classes(run: Run) -> Section | None:
         return None
     split, figures = found
     matrix = np.asarray(figures["confusion"], dtype=np.int64)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for index, name in enumerate(run.classes):
         row = matrix[index].copy()
         right, row[index] = int(row[index]), 0
         accuracy = figures["per_class"].get(name)
         often = run.classes[int(row.argmax())] if row.any() else "–"
         shown = "–" if accuracy is None else f"{accuracy:.2f}"
-        rows.append((index + 1, name, shown, f"{right:,}", f"{matrix[index].sum():,}", often))
-    headers = ("", "class", "top-1 (%)", "right", "images", "most often taken for")
-    return Section(
-        "classes", "Classes", page.table(f"Each class of the {split} split", headers, rows, numbers=(2, 3, 4))
-    )
+        rows.append((name, shown, f"{right:,}", f"{matrix[index].sum():,}", often, index + 1))
+    headers: tuple[str, ...] = ("class", "top-1 (%)", "right", "images", "most taken for", "place")
+    if len(rows) <= LABELLED:  # the heat map has the names
+        rows, headers = [row[:-1] for row in rows], headers[:-1]
+    body = page.table(f"Each class of the {split} split", headers, rows, numbers=(1, 2, 3, 5))
+    return Section("classes", "Classes", body)
 
 
 def preprocessing(run: Run) -> Section:
     """How images are prepared: the same for every evaluation, prediction and export of the run."""
-    values = _flat(run.preprocessing.to_dict())
+    values = [(_UNITS.get(name, name), value) for name, value in _flat(run.preprocessing.to_dict())]
     return Section(
         "preprocessing",
         "Preprocessing",
-        page.facts("What is done to an image before the network sees it", values),
+        page.facts("What is done to every image", values),
     )
 
 
@@ -174,32 +177,29 @@ def provenance(run: Run) -> Section:
         if results.get(key) is not None
     ]
     facts.append(("weights, SHA-256", info["weights"].get("sha256")))
-    body = (
-        f"<p>Command</p><pre>{page.escape(info.get('command') or 'started from Python')}</pre>"
-        + page.facts("Run", [(key, value) for key, value in facts if value is not None])
+    body = f"<p>Command</p><pre>{page.escape(info.get('command') or 'started from Python')}</pre>" + page.facts(
+        "Run", [(key, _word(value)) for key, value in facts if value is not None]
     )
     tables = "".join(
         page.facts(title, _flat(info[key]))
-        for title, key in (("Versions", "versions"), ("Hardware", "hardware"))
+        for title, key in (("Versions", "versions"), ("Hardware", "hardware"), ("Execution", "execution"))
         if isinstance(info.get(key), Mapping)
     )
     return Section("provenance", "How to do it again", f'{body}<div class="grid">{tables}</div>')
 
 
 def skipped(run: Run) -> Section | None:
-    """The unreadable images that were left out."""
-    images = run.info["source"].get("skipped") or []
+    """The unreadable images that were left out, of training, validation and test."""
+    results = run.info.get("results", {})
+    images = [*(run.info["source"].get("skipped") or []), *((results.get("test") or {}).get("skipped") or [])]
     if not images:
         return None
-    rows = [
-        (image["name"], image["reason"]) if isinstance(image, Mapping) else tuple(image)
-        for image in images[:NAMES]
-    ]
+    rows = [(image["path"], image["reason"]) for image in images[:NAMES]]
     more = f"; the first {NAMES} of them" if len(images) > NAMES else ""
     return Section(
         "skipped",
         "Skipped images",
-        page.table(f"{len(images):,} unreadable images{more}", ("file", "reason"), rows),
+        page.facts(f"{len(images):,} unreadable images{more}", rows),
     )
 
 
@@ -222,7 +222,10 @@ def _word(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:20]}… ({len(text):,} characters)"
 
 
 SECTIONS: tuple[Callable[[Run], Section | None], ...] = (

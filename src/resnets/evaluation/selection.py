@@ -15,9 +15,8 @@ from resnets.data import Batch, Preprocessing, Source, Split, eval_batches, hold
 from resnets.errors import InputError, nearest
 from resnets.evaluation.metrics import Evaluation, evaluate
 
-BATCH = (
-    250  # images; CPU kernels may round differently at other batch sizes, so every evaluation uses one size
-)
+_TRAINED_ON = "the network was trained on these images, so the figures say little about new ones"
+BATCH = 250  # images; CPU kernels may round differently at other batch sizes, so every evaluation uses one size
 
 
 @dataclass(frozen=True)
@@ -73,25 +72,27 @@ def evaluate_split(
         device=device,
         flips=flips,
         autocast=autocast,
-        name=split.name,
+        name=data.name,  # of what is left when unreadable images were skipped
     )
     return replace(result, skipped=tuple(data.skipped))
 
 
-def choose(source: Source, split: str | None) -> Selection:
-    """Pick the split of a source that the user named: the one asked for, or test, else validation, else its
-    images.
+def choose(source: Source, split: str | None, *, trained_on: bool = False) -> Selection:
+    """Pick a split of a source that the user named: the one asked for, or test, else validation, else all.
+
+    `trained_on` says that the run was trained on this source: a note then tells what its figures are worth.
 
     Raises:
         InputError: the source has no such split.
     """
-    if split is not None:
-        return Selection(split, _named(source, split))
-    for name in ("test", "validation"):
-        if name in source.splits:
-            return Selection(name, source.splits[name])
-    note = f"{source.name} has no test or validation split: all its images are evaluated"
-    return Selection("train", _named(source, "train"), (note,))
+    notes = []
+    if split is None:
+        split = next((name for name in ("test", "validation") if name in source.splits), "train")
+        if split == "train":
+            notes.append(f"{source.name} has no test or validation split: all its images are evaluated")
+    if split == "train" and trained_on:
+        notes.append(_TRAINED_ON)
+    return Selection(split, _named(source, split), tuple(notes))
 
 
 def choose_own(source: Source, info: Mapping[str, Any], split: str | None) -> Selection:
@@ -126,14 +127,14 @@ def choose_own(source: Source, info: Mapping[str, Any], split: str | None) -> Se
         if "validation" in str(info.get("results", {}).get("chosen", {}).get("by")):
             notes.append("the weights were chosen on these images: expect a little less on new ones")
     if split == "train":
-        notes.append("the network was trained on these images, so the figures say little about new ones")
+        notes.append(_TRAINED_ON)
     before, now = recorded.get("splits", {}).get(split), len(selection.split)
-    if before is not None and before != now and held_out is None:
+    if before is not None and before != now:
         notes.append(f"the {split} split has {now} images now; it had {before} when the run was trained")
     return Selection(split, selection.split, tuple(notes))
 
 
-def match_classes(source: Source, classes: Sequence[str], split: Split | None = None) -> NDArray[np.int64]:
+def match_classes(source: Source, classes: Sequence[str]) -> NDArray[np.int64]:
     """Return the run's index of each of the source's classes, matched by name.
 
     Raises:
@@ -164,8 +165,7 @@ def _relabelled(batches: Iterator[Batch], mapping: Tensor) -> Iterator[Batch]:
 def _named(source: Source, split: str) -> Split:
     if split not in source.splits:
         raise InputError(
-            f"{source.name} has no {split} split{nearest(split, source.splits)} "
-            f"(it has {', '.join(source.splits)})"
+            f"{source.name} has no {split} split{nearest(split, source.splits)} (it has {', '.join(source.splits)})"
         )
     return source.splits[split]
 
@@ -175,7 +175,7 @@ def _check_unchanged(source: Source, recorded: Mapping[str, Any]) -> None:
     splits = recorded.get("splits", {})
     known = splits.get("train", 0) + splits.get("validation", 0)
     found = len(source.splits.get("train", ()))
-    if not known <= found <= known + len(recorded.get("skipped", ())):
+    if found != known:
         raise InputError(
             f"{source.name} has {found} training images, but had {known} when the run was trained: which "
             "were held out cannot be told any more; give the images to evaluate as a source of their own"

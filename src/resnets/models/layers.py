@@ -27,8 +27,9 @@ def normalisation(spec: NetworkSpec, channels: int) -> nn.Module:
     """The normalisation after (or before) a weight layer, for `channels` channels.
 
     batch: arXiv 1502.03167. layer: 1607.06450, over channels and space, as in Group Normalization's comparison
-    (1803.08494). group: 1803.08494, 32 groups or as many as leave each two channels. local-response: AlexNet, section
-    3.3. weight: 1602.07868, which reparametrises the weight layer instead (see `weight_normalised`).
+    (1803.08494). group: 1803.08494, 32 groups or as many as leave each two channels. local-response: AlexNet (NIPS
+    2012), section 3.3, with its constants. weight: 1602.07868, which reparametrises the weight layer instead (see
+    `weight_normalised`).
     """
     if spec.norm == "batch":
         return nn.BatchNorm1d(channels) if spec.unit == "linear" else nn.BatchNorm2d(channels)
@@ -38,36 +39,31 @@ def normalisation(spec: NetworkSpec, channels: int) -> nn.Module:
         groups = next(g for g in range(min(32, max(1, channels // 2)), 0, -1) if channels % g == 0)
         return nn.GroupNorm(groups, channels)
     if spec.norm == "local-response":
-        return nn.LocalResponseNorm(5)
+        return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)  # torch divides alpha by the 5 channels
     return nn.Identity()
 
 
 def initialise(net: nn.Module) -> None:
-    """He initialisation (arXiv 1502.01852, fan out, as torchvision): normal, variance 2 / (k·k·outputs)."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.GroupNorm):
+    """He initialisation (arXiv 1502.01852): normal, variance 2 / fan.
+
+    The fan is that of the outputs, k·k·outputs, for convolutions, as in the authors' code and torchvision's, and that
+    of the inputs for fully connected layers. The classifier `fc` keeps torch's own, as in torchvision.
+    """
+    for name, module in net.named_modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.GroupNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
-
-
-def initialise_linear_units(net: nn.Module) -> None:
-    """He initialisation of the hidden fully connected layers (fan in); a convolutional network has none."""
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Linear) and name != "fc":
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, nn.Conv2d | nn.Linear) and name != "fc":
+            nn.init.kaiming_normal_(
+                module.weight, mode="fan_out" if isinstance(module, nn.Conv2d) else "fan_in", nonlinearity="relu"
+            )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
 
 def weight_normalised(net: nn.Module) -> None:
     """Reparametrise every hidden weight layer of `net` by direction and length (arXiv 1602.07868), in place."""
-    layers = [
-        (name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
+    layers = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     for name, module in layers:
         if name != "fc":
             parametrizations.weight_norm(cast(nn.Module, module))

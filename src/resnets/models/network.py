@@ -11,10 +11,8 @@ from torchvision.models import vgg
 
 from resnets.architecture import NetworkSpec, final_steps
 from resnets.architecture import spec as make_spec
-from resnets.errors import InputError
 from resnets.models.layers import (
     initialise,
-    initialise_linear_units,
     normalisation,
     weight_layer,
     weight_normalised,
@@ -24,7 +22,10 @@ from resnets.models.units import Unit
 
 
 class ResNet(nn.Module):
-    """A residual (or plain) network. Keys of the `state_dict` and logits are torchvision's for torchvision's networks."""
+    """A residual (or plain) network.
+
+    For torchvision's networks the keys of the `state_dict` and the logits are torchvision's.
+    """
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -86,19 +87,20 @@ class ResNet(nn.Module):
 
     def each_unit(self) -> list[Unit]:
         """All units, from the stem to the head."""
-        return [
-            unit for stage in range(1, len(self.spec.units) + 1) for unit in getattr(self, f"layer{stage}")
-        ]
+        return [unit for stage in range(1, len(self.spec.units) + 1) for unit in getattr(self, f"layer{stage}")]
 
 
 class VGG19(vgg.VGG):
-    """VGG-19 of torchvision, with the `stages` of our networks: the maps after each of its five poolings."""
+    """VGG-19 of torchvision, with its initialisation, and the `stages` of our networks."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         features = vgg.make_layers(vgg.cfgs["E"])
         if spec.in_channels != 3:
             features[0] = nn.Conv2d(spec.in_channels, 64, 3, padding=1)
         super().__init__(features, num_classes=spec.num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # in place, it would change what a hook on the layer before it has seen
         self.spec = spec
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
@@ -116,7 +118,7 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
 
     Args:
         spec: the network; its stem `auto` is ImageNet's.
-        seed: seed of the initial weights; None draws them from torch's global generator.
+        seed: seed of the initial weights, drawn on the CPU; None draws them from torch's global generator.
 
     Raises:
         InputError: `spec.image_size` is set and a stage would shrink below one pixel.
@@ -125,18 +127,18 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
         spec.map_sizes()
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.manual_seed(seed)
+            # torch.manual_seed would also seed the accelerators' generators, which fork_rng does not restore.
+            torch.default_generator.manual_seed(seed)
         if spec.unit == "vgg":
             return VGG19(spec)
         net = ResNet(spec)
         initialise(net)
-        if spec.unit == "linear":
-            initialise_linear_units(net)
         for unit in net.each_unit():
             if isinstance(unit.join, Gating):
                 unit.join.initialise()
-            last = unit.last_scale()
-            if spec.zero_init and last is not None and getattr(last, "weight", None) is not None:
+            # A unit without shortcut would give nothing but zeros, and no gradient to change that.
+            last = unit.last_scale() if spec.zero_init and unit.join is not None else None
+            if last is not None:
                 nn.init.zeros_(last.weight)  # type: ignore[arg-type]
         if spec.norm == "weight":
             weight_normalised(net)
@@ -158,8 +160,8 @@ def create(
         name: anything that `resnets.spec` takes.
         num_classes: logits; None keeps the published number.
         in_channels: channels of the images; None keeps the published number.
-        image_size: side, or (height, width), in pixels: an ImageNet network then gets the small stem under 65 pixels.
-            Without it such a network has ImageNet's stem.
+        image_size: side, or (height, width), in pixels: an ImageNet network then gets the small stem under 65
+            pixels, unless its name or `stem` says otherwise. Without it such a network has ImageNet's stem.
         seed: seed of the initial weights.
         **overrides: fields of `NetworkSpec`, such as `shortcut="C"` or `norm="group"`.
 
@@ -172,10 +174,6 @@ def create(
     if in_channels is not None:
         found = found.replace(in_channels=in_channels)
     if image_size is not None:
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        if len(size) != 2:
-            raise InputError(f"image_size must be a side or (height, width) in pixels, not {image_size!r}")
-        found, _ = found.fit(
-            image_size=(size[0], size[1]), in_channels=found.in_channels, num_classes=found.num_classes
-        )
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        found, _ = found.fit(image_size=size, in_channels=found.in_channels, num_classes=found.num_classes)
     return build(found, seed=seed)

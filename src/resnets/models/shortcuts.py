@@ -34,8 +34,10 @@ class ZeroPadded(nn.Module):
 
 
 def projection(spec: NetworkSpec, inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """Option B (where the shape changes) or C (everywhere): a 1x1 convolution, and the normalisation that follows
-    weight layers. Under full pre-activation nothing follows it, as in the authors' code."""
+    """Option B (where the shape changes) or C (everywhere): a 1x1 convolution and its normalisation.
+
+    Under full pre-activation no normalisation follows it, as in the authors' code.
+    """
     layers = [weight_layer(spec, inputs, outputs, stride=stride)]
     if spec.ordering != "full-preactivation":
         layers.append(normalisation(spec, outputs))
@@ -45,15 +47,10 @@ def projection(spec: NetworkSpec, inputs: int, outputs: int, stride: int) -> nn.
 def matched(spec: NetworkSpec, inputs: int, outputs: int, stride: int) -> nn.Module | None:
     """h(x) of a unit from `inputs` to `outputs` channels with this stride; None is the identity."""
     shortcut = spec.shortcut
-    if shortcut.kind == "projection":
+    reshapes = stride != 1 or inputs != outputs
+    if shortcut.kind == "projection" or (reshapes and shortcut.matching == "B"):
         return projection(spec, inputs, outputs, stride)
-    if inputs == outputs and stride == 1:
-        return None
-    if shortcut.matching == "B":
-        return projection(spec, inputs, outputs, stride)
-    if outputs < inputs:  # there are no channels to pad: option A cannot narrow
-        return projection(spec, inputs, outputs, stride)
-    return ZeroPadded(inputs, outputs, stride)
+    return ZeroPadded(inputs, outputs, stride) if reshapes else None
 
 
 class Addition(nn.Module):
@@ -78,16 +75,16 @@ class Scaling(nn.Module):
 
 
 class Gating(nn.Module):
-    """Gates g = sigmoid(W x + b), W a 1x1 convolution: y = (1-g)·h(x) + g·F(x), exclusive as in Highway Networks
-    (1505.00387), or y = (1-g)·h(x) + F(x), shortcut-only. b begins at the spec's `gate_bias`."""
+    """Gates g = sigmoid(W x + b), W a 1x1 convolution, b at first the spec's `gate_bias`.
+
+    y = (1-g)·h(x) + g·F(x), exclusive as in Highway Networks (1505.00387), or y = (1-g)·h(x) + F(x), shortcut-only.
+    """
 
     def __init__(self, spec: NetworkSpec, inputs: int, outputs: int, stride: int, *, exclusive: bool) -> None:
         super().__init__()
         self.exclusive, self.bias = exclusive, spec.shortcut.gate_bias
         self.conv = (
-            nn.Linear(inputs, outputs)
-            if spec.unit == "linear"
-            else nn.Conv2d(inputs, outputs, 1, stride, bias=True)
+            nn.Linear(inputs, outputs) if spec.unit == "linear" else nn.Conv2d(inputs, outputs, 1, stride, bias=True)
         )
 
     def initialise(self) -> None:

@@ -20,7 +20,7 @@ class Unit(nn.Module):
         super().__init__()
         outputs = width * spec.expansion
         if spec.unit == "bottleneck":
-            inner = width * spec.group_width // 64 * spec.groups
+            inner = spec.inner_width(width)
             first, second = (stride, 1) if spec.stride_in == "1x1" else (1, stride)
             layers = [
                 (inputs, inner, 1, first, 1),
@@ -34,9 +34,7 @@ class Unit(nn.Module):
         self.steps = unit_steps(spec.ordering, len(layers), first=index == 0, reshapes=reshapes)
         used = (*self.steps.shared, *self.steps.residual, *self.steps.after)
         for k, (before, after, kernel, pace, groups) in enumerate(layers, start=1):
-            self.add_module(
-                f"conv{k}", weight_layer(spec, before, after, kernel=kernel, stride=pace, groups=groups)
-            )
+            self.add_module(f"conv{k}", weight_layer(spec, before, after, kernel=kernel, stride=pace, groups=groups))
             if f"bn{k}" in used:
                 channels = before if spec.ordering == "full-preactivation" else after
                 self.add_module(f"bn{k}", normalisation(spec, channels))
@@ -70,13 +68,6 @@ class Unit(nn.Module):
         return x
 
     def last_scale(self) -> nn.Module | None:
-        """The normalisation whose scale multiplies all of F(x), where the ordering has one: the zero-initialised one."""
-        norms = [step for step in self.steps.residual if step.startswith("bn")]
-        if not norms or self.steps.residual.index(norms[-1]) < self.steps.residual.index(self.last_weight):
-            return None
-        return getattr(self, norms[-1])
-
-    @property
-    def last_weight(self) -> str:
-        """Name of the last weight layer."""
-        return [step for step in self.steps.residual if step.startswith("conv")][-1]
+        """The normalisation that ends F(x), where the ordering ends it so: the one that `zero_init` sets to zero."""
+        last = self.steps.residual[-1]
+        return getattr(self, last) if last.startswith("bn") else None

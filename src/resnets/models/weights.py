@@ -14,11 +14,16 @@ from resnets.errors import InputError
 
 
 def save_weights(path: str | os.PathLike[str], weights: nn.Module | Mapping[str, Tensor]) -> None:
-    """Write a module's `state_dict`, or a mapping of tensors, as one safetensors file (contiguous copies, on the CPU)."""
+    """Write a module's `state_dict`, or a mapping of tensors, as one safetensors file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    # clone: tensors that share memory (tied weights, views) cannot be saved otherwise; contiguous: channels_last cannot.
+    # Tensors that share memory (tied weights, views) or are channels_last can only be saved as contiguous copies.
     tensors = {key: value.detach().to("cpu").contiguous().clone() for key, value in state.items()}
-    safetensors.torch.save_file(tensors, os.fspath(path))
+    # Not save_file: whatever the umask, only its owner could read what that writes, and its errors are not OSErrors.
+    Path(path).write_bytes(safetensors.torch.save(tensors))
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -99,7 +99,8 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def save_best(state: State, folder: Path, figures: dict[str, float]) -> None:
     """Keep the weights of now as the best so far. The file is named by its step, so that an older checkpoint, when a
-    run is killed before the next one, still finds the weights it speaks of."""
+    run is killed before the next one, still finds the weights it speaks of.
+    """
     name = f"best-{state.step:08d}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / name, state.evaluated())

@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch import Tensor, nn
 
+from resnets.data import free_memory
 from resnets.errors import InputError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -157,7 +157,7 @@ def require_memory(net: nn.Module, image_shape: tuple[int, int, int], batch: int
     kind = torch.device(device).type
     if kind == "mps":
         return
-    free = torch.cuda.mem_get_info(device)[0] if kind == "cuda" else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(device)[0] if kind == "cuda" else free_memory()
     needed = activation_bytes(net, image_shape, batch)
     if needed > free:
         one, two = activation_bytes(net, image_shape, 1), activation_bytes(net, image_shape, 2)

@@ -1,4 +1,4 @@
-"""The run folder: run.json, metrics.jsonl, checkpoints, weights, report. Written here, read by `resnets.evaluation.Run`."""
+"""The run folder: run.json and metrics.jsonl. Written here, read by `resnets.evaluation.Run`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 def free_folder(out: str | os.PathLike[str] | None, label: str) -> Path:
-    """The folder of a new run: `out`, or the first free `runs/LABEL`, `runs/LABEL-2`, …
+    """The folder of a new run: `out`, or the first free `runs/LABEL`, `runs/LABEL-2` and so on.
 
     Raises:
         InputError: `out` already holds a run, or is a file.

@@ -180,16 +180,12 @@ def _step(
     # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps.
     norm = _norm(parameters) if state.scaler is None or recipe.clip else torch.zeros((), device=device)
     mean_loss, size = torch.stack([total_loss, norm.float()]).tolist()
-    if (
-        mean_loss != mean_loss
-        or abs(mean_loss) == float("inf")
-        or (state.scaler is None and not size < float("inf"))
-    ):
+    if mean_loss != mean_loss or abs(mean_loss) == float("inf") or (state.scaler is None and not size < float("inf")):
         what = "loss" if not abs(mean_loss) < float("inf") else "gradient"
         names = [data.name(int(index)) for index in batch.indices[:3]]
         raise NonFiniteError(
-            f"the {what} of step {state.step + 1} is not finite ({mean_loss:g}); the weights are as the step before left"
-            f" them. Its {count} images begin with {', '.join(names)}. Try a lower rate:"
+            f"the {what} of step {state.step + 1} is not finite ({mean_loss:g}); the weights are as the step before"
+            f" left them. Its {count} images begin with {', '.join(names)}. Try a lower rate:"
             f" --set learning_rate={recipe.learning_rate / 10:g}, or --precision fp32"
         )
     _update(state, recipe, parameters, size)

@@ -74,9 +74,7 @@ def make_optimisers(net: nn.Module, spec: NetworkSpec, recipe: Recipe) -> list[t
     if free:
         groups.append({"params": free, "weight_decay": 0.0})
     momentum = recipe.momentum
-    sgd = torch.optim.SGD(
-        groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov and momentum > 0, fused=True
-    )
+    sgd = torch.optim.SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov and momentum > 0, fused=True)
     return [sgd, Muon(list(filters.values()), recipe.filter_rate, momentum)] if filters else [sgd]
 
 

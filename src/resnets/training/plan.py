@@ -11,6 +11,7 @@ from typing import Any
 from resnets.architecture import NetworkSpec
 from resnets.architecture import spec as make_spec
 from resnets.data import (
+    Packed,
     Preprocessing,
     Source,
     choose_preprocessing,
@@ -18,6 +19,7 @@ from resnets.data import (
     load_split,
     open_source,
     steps_per_epoch,
+    with_mean_image,
 )
 from resnets.errors import InputError
 from resnets.models import build
@@ -70,20 +72,14 @@ def make_plan(
     preprocessing = choose_preprocessing(source.splits["train"], size=size)
     side = (preprocessing.size, preprocessing.size)
     wanted = wanted or make_spec("resnet20" if preprocessing.size < 65 else "resnet18")
-    spec, notes = wanted.fit(
-        image_size=side, in_channels=preprocessing.channels, num_classes=len(source.classes)
-    )
-    chosen = (
-        override(recipe, changes)
-        if isinstance(recipe, Recipe)
-        else make_recipe(recipe or "fast", spec, **changes)
-    )
+    spec, notes = wanted.fit(image_size=side, in_channels=preprocessing.channels, num_classes=len(source.classes))
+    chosen = override(recipe, changes) if isinstance(recipe, Recipe) else make_recipe(recipe or "fast", spec, **changes)
     held_out = None
     if "validation" not in source.splits and chosen.validation > 0:
         held_out = {"fraction": chosen.validation, "seed": seed}
         source = hold_out(source, **held_out)
     # Mean and deviation are measured on what is trained on, without the images held out.
-    preprocessing = choose_preprocessing(source.splits["train"], size=size, mean_image=chosen.mean_image)
+    preprocessing = choose_preprocessing(source.splits["train"], size=size)
     execution = choose_execution(
         device=device, precision=precision, deterministic=deterministic, spatial=spec.unit != "linear"
     )
@@ -91,6 +87,10 @@ def make_plan(
     network = build(spec, seed=seed)
     require_memory(network, shape, min(chosen.batch_size, len(source.splits["train"])), execution.device)
     data, checked = _load(source, preprocessing, skip_unreadable, workers)
+    if chosen.mean_image:
+        if not isinstance(data, Packed):
+            raise InputError("recipe setting mean_image needs images that fit in memory; use --set mean_image=false")
+        preprocessing = with_mean_image(preprocessing, data.images)
     total = chosen.total_steps(steps_per_epoch(len(data), chosen.batch_size * chosen.accumulate))
     execution = choose_execution(
         device=device,
@@ -115,7 +115,9 @@ def make_plan(
         },
         "classes": list(source.classes), "preprocessing": preprocessing.to_dict(), "seed": seed,
         "deterministic": deterministic, "precision": execution.precision,
-        "execution": {"device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled},
+        "execution": {
+            "device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled,
+        },
         "workers": workers, "parameters": sum(weight.numel() for weight in network.parameters()),
         "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),
         "started": folder.now(), "finished": None, "results": {}, "weights": None,
@@ -123,7 +125,7 @@ def make_plan(
     path = path or folder.free_folder(None, f"{Path(source_name).name}-{label}")
     return Plan(
         path, source, spec, chosen, preprocessing, execution, seed, workers, data, checked, info,
-        tuple([*source.notes, *notes, *_skip_notes(skipped)]),
+        (*source.notes, *notes, *_skip_notes(skipped)),
     )  # fmt: skip
 
 
@@ -135,9 +137,7 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int) -> Plan:
         source = hold_out(source, **recorded["held_out"])
     sizes = {name: len(split) for name, split in source.splits.items()}
     if sizes != recorded["splits"] or list(source.classes) != info["classes"]:
-        raise InputError(
-            f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed"
-        )
+        raise InputError(f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed")
     preprocessing = Preprocessing.from_dict(info["preprocessing"])
     data, checked = _load(source, preprocessing, recorded["skip_unreadable"], workers)
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
@@ -149,9 +149,7 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int) -> Plan:
 
 
 def _load(source: Source, preprocessing: Preprocessing, skip: bool, workers: int) -> tuple[Any, Any]:
-    data = load_split(
-        source.splits["train"], preprocessing, training=True, skip_unreadable=skip, workers=workers
-    )
+    data = load_split(source.splits["train"], preprocessing, training=True, skip_unreadable=skip, workers=workers)
     validation = source.splits.get("validation")
     if validation is None or len(validation) == 0:
         return data, None
@@ -179,19 +177,13 @@ def check_same(
     advice = "resume without it, or start a new run in another --out"
     if arch is not None:
         size = spec.image_size or (1, 1)
-        asked, _ = make_spec(arch).fit(
-            image_size=size, in_channels=spec.in_channels, num_classes=spec.num_classes
-        )
+        asked, _ = make_spec(arch).fit(image_size=size, in_channels=spec.in_channels, num_classes=spec.num_classes)
         if asked != spec:
-            raise InputError(
-                f"{path} is a run of {info['arch']}, not of {asked.name or 'this network'}; {advice}"
-            )
+            raise InputError(f"{path} is a run of {info['arch']}, not of {asked.name or 'this network'}; {advice}")
     if recipe is not None and (recipe if isinstance(recipe, str) else recipe.name) != recorded.name:
         raise InputError(f"{path} follows the recipe {recorded.name}, not {recipe}; {advice}")
     if override(recorded, changes) != recorded:
-        different = [
-            key for key in changes if getattr(override(recorded, changes), key) != getattr(recorded, key)
-        ]
+        different = [key for key in changes if getattr(override(recorded, changes), key) != getattr(recorded, key)]
         raise InputError(f"{path} has {different[0]}={getattr(recorded, different[0])}; {advice}")
     if seed is not None and seed != info["seed"]:
         raise InputError(f"{path} has seed {info['seed']}, not {seed}; {advice}")

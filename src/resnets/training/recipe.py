@@ -106,8 +106,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; `from_dict` gives back an equal recipe."""
         return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
         }
 
     @classmethod
@@ -126,9 +125,7 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     typed = {}
     for key, value in changes.items():
         if key not in types:
-            raise InputError(
-                f"unknown recipe setting '{key}'{nearest(key, types)} (settings: {', '.join(types)})"
-            )
+            raise InputError(f"unknown recipe setting '{key}'{nearest(key, types)} (settings: {', '.join(types)})")
         typed[key] = _typed(key, value, types[key])
     return dataclasses.replace(recipe, **typed)
 
@@ -184,9 +181,11 @@ def _typed(key: str, value: Any, kind: Any) -> Any:
 
 
 _RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (1, 1e6), "iterations": (1, 1e9), "batch_size": (1, 1e7), "learning_rate": (0, 1e3), "filter_rate": (0, 1),
+    "epochs": (1, 1e6), "iterations": (1, 1e9), "batch_size": (1, 1e7), "learning_rate": (0, 1e3),
+    "filter_rate": (0, 1),
     "momentum": (0, 0.9999), "weight_decay": (0, 1), "warmup": (0, 1), "step_factor": (0, 1), "cold_rate": (0, 1e3),
-    "cold_error": (0, 100), "label_smoothing": (0, 0.99), "ema": (0, 0.999999), "accumulate": (1, 1e6), "clip": (0, 1e9),
+    "cold_error": (0, 100), "label_smoothing": (0, 0.99), "ema": (0, 0.999999), "accumulate": (1, 1e6),
+    "clip": (0, 1e9),
     "shrink": (0.1, 1), "shrink_until": (0, 1), "padding": (0, 1000), "erasing": (0, 1), "mixup": (0, 100),
     "cutmix": (0, 100), "validation": (0, 0.9),
 }  # fmt: skip
@@ -205,14 +204,10 @@ def _validate(recipe: Recipe) -> None:
     for key, words in _WORDS.items():
         value = getattr(recipe, key)
         if value not in words:
-            raise InputError(
-                f"recipe setting {key}: '{value}' is not one of {', '.join(words)}{nearest(value, words)}"
-            )
+            raise InputError(f"recipe setting {key}: '{value}' is not one of {', '.join(words)}{nearest(value, words)}")
     if len(recipe.scale) != 2 or not 0 < recipe.scale[0] <= recipe.scale[1] <= 1:
         raise InputError(f"recipe setting scale must be two fractions, smallest first, not {recipe.scale}")
-    if any(step < 1 for step in recipe.milestones) or list(recipe.milestones) != sorted(
-        set(recipe.milestones)
-    ):
+    if any(step < 1 for step in recipe.milestones) or list(recipe.milestones) != sorted(set(recipe.milestones)):
         raise InputError(f"recipe setting milestones must be rising iterations, not {recipe.milestones}")
 
 

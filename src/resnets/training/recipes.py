@@ -34,8 +34,8 @@ def fast(spec: NetworkSpec) -> Recipe:
     rest, a linear fall to zero, smaller images in the first half, flips that alternate between epochs.
     """
     return Recipe(
-        name="fast", epochs=20, batch_size=128, optimiser="muon", learning_rate=0.1, filter_rate=0.03,
-        weight_decay=5e-4, schedule="linear", warmup=0.1, shrink=0.75, shrink_until=0.5, flip="alternate",
+        name="fast", epochs=24, batch_size=128, optimiser="muon", learning_rate=0.1, filter_rate=0.03,
+        weight_decay=5e-4, schedule="linear", warmup=0.1, shrink=0.75, shrink_until=0.6, flip="alternate",
     )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def long(spec: NetworkSpec) -> Recipe:
 
 
 def imagenet(spec: NetworkSpec) -> Recipe:
-    """90 epochs for photographs, after arXiv 1706.02677: batch 256, rate 0.1, warm-up of 5 epochs, random resized crops."""
+    """For photographs, 90 epochs after arXiv 1706.02677: batch 256, rate 0.1, warm-up of 5, random resized crops."""
     return Recipe(
         name="imagenet", epochs=90, batch_size=256, learning_rate=0.1, weight_decay=1e-4, schedule="cosine",
         warmup=5 / 90, crop="resized", label_smoothing=0.1,

@@ -106,9 +106,7 @@ def train(
         plan = resumed_plan(path, info, workers)
     else:
         if source is None:
-            raise InputError(
-                "nothing to train on: name a source, such as digits or a folder of class folders"
-            )
+            raise InputError("nothing to train on: name a source, such as digits or a folder of class folders")
         plan = make_plan(
             os.fspath(source), arch, recipe, changes, seed or 0, out, workers, device, precision, deterministic,
             skip_unreadable, size,
@@ -134,9 +132,7 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
     yield Record("note", message=_headline(plan))
     if resume:
         found = checkpoint.restore(state, store)
-        yield Record(
-            "note", message=f"resuming at step {state.step}" if found else "no checkpoint yet: starting over"
-        )
+        yield Record("note", message=f"resuming at step {state.step}" if found else "no checkpoint yet: starting over")
     judge = build(plan.spec, seed=0).to(device, memory_format=plan.execution.memory_format)
 
     def validate() -> dict[str, float]:
@@ -157,11 +153,7 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
             if record.kind == "epoch" or record.step % every == 0:
                 _log(plan.path, record)
             if record.kind == "epoch":
-                if (
-                    plan.recipe.choose == "best"
-                    and record.validation
-                    and _better(record.validation, state.best)
-                ):
+                if plan.recipe.choose == "best" and record.validation and _better(record.validation, state.best):
                     checkpoint.save_best(state, store, dict(record.validation))
                 checkpoint.save(state, store)
                 saved = time.monotonic()
@@ -192,7 +184,7 @@ def _headline(plan: Plan) -> str:
 
 def _better(new: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
     # The later of two equals has seen more; a NaN is never better, since no comparison with it holds.
-    return best is None and new["top1"] == new["top1"] or best is not None and new["top1"] >= best["top1"]
+    return (best is None and new["top1"] == new["top1"]) or (best is not None and new["top1"] >= best["top1"])
 
 
 def _log(path: Path, record: Record) -> None:
@@ -225,9 +217,7 @@ def _finish(plan: Plan, state: State) -> Iterator[Record]:
                 skip_unreadable=plan.info["source"]["skip_unreadable"],
             )  # fmt: skip
             info["results"][name] = found.to_dict()
-            yield Record(
-                "note", message=f"{name}: top-1 {found.top1:.2f} %, loss {found.loss:.4f}, {found.n:,} images"
-            )
+            yield Record("note", message=f"{name}: top-1 {found.top1:.2f} %, loss {found.loss:.4f}, {found.n:,} images")
     folder.write_info(plan.path, info)
     report = write_report(Run.open(plan.path))
     yield Record("note", message=f"report: {report}")

@@ -1,0 +1,46 @@
+"""Images: sources, decoding, preprocessing, augmentation, batches, and the dataset doctor."""
+
+from __future__ import annotations
+
+from resnets.data.augmentation import Augmentation
+from resnets.data.builtin import BUILTIN
+from resnets.data.decoding import IMAGE_SUFFIXES, UnreadableImage, read_image
+from resnets.data.doctor import examine
+from resnets.data.loading import Batch, eval_batches, steps_per_epoch, train_batches
+from resnets.data.montage import montage
+from resnets.data.packed import Packed, Streamed, free_memory, load_split, pack
+from resnets.data.preprocessing import Preprocessing, choose_preprocessing, with_mean_image
+from resnets.data.random import draws, epoch_order, seed_of
+from resnets.data.sources import open_source
+from resnets.data.split import Source, Split, find_unreadable, hold_out, subset
+
+__all__ = [
+    "BUILTIN",
+    "IMAGE_SUFFIXES",
+    "Augmentation",
+    "Batch",
+    "Packed",
+    "Preprocessing",
+    "Source",
+    "Split",
+    "Streamed",
+    "UnreadableImage",
+    "choose_preprocessing",
+    "draws",
+    "epoch_order",
+    "eval_batches",
+    "examine",
+    "find_unreadable",
+    "free_memory",
+    "hold_out",
+    "load_split",
+    "montage",
+    "open_source",
+    "pack",
+    "read_image",
+    "seed_of",
+    "steps_per_epoch",
+    "subset",
+    "train_batches",
+    "with_mean_image",
+]

@@ -1,0 +1,142 @@
+"""Sources that go by a name: `digits` is embedded in scikit-learn, the others are fetched on first use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnets.data.split import ArraySplit, Source
+from resnets.errors import InputError
+
+BUILTIN = ("digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
+
+
+def cache() -> Path:
+    """Where downloads are kept: $XDG_CACHE_HOME/resnets, or ~/.cache/resnets."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "resnets"
+
+
+def open_builtin(name: str) -> Source:
+    """Open one of `BUILTIN`.
+
+    Raises:
+        InputError: it is not in the cache and cannot be fetched.
+    """
+    if name == "digits":
+        return _digits()
+    loader = _CIFAR.get(name)
+    if loader is not None:
+        return _fetched(name, lambda: _cifar(name, *loader))
+    return _fetched(name, lambda: _torchvision(name))
+
+
+def _digits() -> Source:
+    """UCI's 1,797 handwritten digits, 8x8; the values 0…16 are scaled to 0…255.
+
+    They come without a test split. Ours, fixed by this rule: in each class, every fifth image in the set's own order.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    labels = bunch.target.astype(np.int64)
+    rank = np.zeros(len(labels), dtype=np.int64)
+    for digit in range(10):
+        members = np.flatnonzero(labels == digit)
+        rank[members] = np.arange(len(members))
+    test = rank % 5 == 4
+    splits = {
+        split: ArraySplit(images[chosen], labels[chosen], f"digits/{split}")
+        for split, chosen in (("train", ~test), ("test", test))
+    }
+    return Source("digits", tuple(str(digit) for digit in range(10)), splits)
+
+
+def _fetched(name: str, load: Callable[[], Source]) -> Source:
+    try:
+        with redirect_stdout(sys.stderr):  # torchvision talks; standard output is for our results
+            return load()
+    except (OSError, RuntimeError, ValueError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise InputError(
+            f"{name} is not in {cache()} and could not be fetched ({reason}); "
+            "check the network, or give a folder that holds the images"
+        ) from problem
+
+
+# The binary form, not torchvision's python form, whose files are pickles. Sums from https://www.cs.toronto.edu/~kriz/cifar.html
+_CIFAR: dict[str, tuple[str, str, str, int, list[str], list[str], str]] = {
+    "cifar10": (
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        "c32a1d4ab5d03f1284b67883e8d87530",
+        "cifar-10-batches-bin",
+        1,
+        [f"data_batch_{k}.bin" for k in range(1, 6)],
+        ["test_batch.bin"],
+        "batches.meta.txt",
+    ),
+    "cifar100": (
+        "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        "03b5dce01913d631647c71ecec9e9cb8",
+        "cifar-100-binary",
+        2,
+        ["train.bin"],
+        ["test.bin"],
+        "fine_label_names.txt",
+    ),
+}
+
+
+def _cifar(
+    name: str, url: str, md5: str, inside: str, label_bytes: int, train: list[str], test: list[str], names: str
+) -> Source:
+    """Read CIFAR's binary form: rows of the label byte(s), the last one the class, and 3x32x32 bytes."""
+    folder = cache() / inside
+    if not all((folder / file).is_file() for file in [*train, *test, names]):
+        from torchvision.datasets.utils import download_and_extract_archive
+
+        cache().mkdir(parents=True, exist_ok=True)
+        download_and_extract_archive(url, str(cache()), md5=md5)
+    classes = tuple(word for word in (folder / names).read_text().split() if word)
+    splits = {}
+    for split, files in (("train", train), ("test", test)):
+        rows = np.concatenate([np.fromfile(folder / file, dtype=np.uint8) for file in files])
+        rows = rows.reshape(-1, label_bytes + 3072)
+        images = rows[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        labels = rows[:, label_bytes - 1].astype(np.int64)
+        splits[split] = ArraySplit(np.ascontiguousarray(images), labels, f"{name}/{split}")
+    return Source(name, classes, splits)
+
+
+def _torchvision(name: str) -> Source:
+    from torchvision import datasets
+
+    root = str(cache())
+    splits = {}
+    classes: tuple[str, ...] = ()
+    for split in ("train", "test"):
+        found: Any
+        if name == "svhn":
+            found = datasets.SVHN(root, split=split, download=True)
+            images = np.ascontiguousarray(found.data.transpose(0, 2, 3, 1))
+            labels = _int64(found.labels)
+            classes = tuple(str(digit) for digit in range(10))
+        else:
+            kind = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
+            found = kind(root, train=split == "train", download=True)
+            images, labels = found.data.numpy(), _int64(found.targets)
+            classes = tuple(str(digit) for digit in range(10)) if name == "mnist" else tuple(map(str, found.classes))
+        splits[split] = ArraySplit(images, labels, f"{name}/{split}")
+    return Source(name, classes, splits)
+
+
+def _int64(values: Any) -> NDArray[np.int64]:
+    return np.asarray(values).astype(np.int64)

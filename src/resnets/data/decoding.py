@@ -1,0 +1,121 @@
+"""From a file's bytes to an upright picture in mode L or RGB, or the reason why not."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+# What Pillow reads that people keep photographs and drawings in; other files beside the images are ignored.
+_WORDS = "jpg jpeg jpe jfif png apng webp bmp dib gif tif tiff ppm pgm pbm pnm jp2 j2k avif tga ico"
+IMAGE_SUFFIXES = frozenset(f".{word}" for word in _WORDS.split())
+_SIXTEEN_BIT = frozenset(["I", "I;16", "I;16B", "I;16L", "I;16N"])
+
+
+class UnreadableImage(Exception):  # noqa: N818  the contract's name: it says what was met
+    """An image that cannot be decoded: `name` (its path, or place in its source) and a short `reason`."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def read_image(data: bytes | str | os.PathLike[str], name: str | None = None) -> Image.Image:
+    """Decode an image to mode L (if it is grey) or RGB, first frame only, turned upright as its EXIF data says.
+
+    Transparency is composited over white, 16-bit greys are scaled to 8 bits, CMYK goes the way Pillow converts it.
+    The picture's `info` holds the file's own `mode` and `format`.
+
+    Damage that leaves a decodable file goes unseen: lossy JPEG and WebP carry no checksum, so a few changed bytes in
+    their middle are merely other pixels.
+
+    Args:
+        data: the encoded bytes, or a file's path.
+        name: what to call it in errors; the path by default.
+
+    Raises:
+        UnreadableImage: missing, truncated, corrupt, no image, or so large that it is more likely an attack.
+    """
+    if name is None:
+        name = "<bytes>" if isinstance(data, bytes) else os.fspath(data)
+    try:
+        encoded = data if isinstance(data, bytes) else Path(data).read_bytes()
+        if not encoded:
+            raise UnreadableImage(name, "the file is empty")
+        with Image.open(io.BytesIO(encoded)) as picture:
+            return _upright(picture)
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImage(name, "not an image that Pillow can read") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnreadableImage(name, "more pixels than Pillow trusts (a decompression bomb?)") from None
+    except Exception as problem:  # Pillow's plugins raise almost anything on damaged files
+        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        reason = " ".join(reason.split()).replace("could not create decoder object", "truncated or damaged")
+        raise UnreadableImage(name, reason[:200] or type(problem).__name__) from problem
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    if Image.MAX_IMAGE_PIXELS and picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
+    mode, kind = picture.mode, picture.format
+    picture.load()
+    try:
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        if turned:
+            picture = ImageOps.exif_transpose(picture)
+    except Exception:  # broken EXIF data beside sound pixels: the pixels are what counts
+        turned = False
+    result = to_grey_or_rgb(picture)
+    if result is picture and not turned:
+        result = picture.copy()  # detached from the file that is about to be closed
+    result.info = {"mode": mode, "format": kind}
+    return result
+
+
+def to_grey_or_rgb(picture: Image.Image) -> Image.Image:
+    """Convert a loaded picture of any mode to L or RGB.
+
+    Alpha is composited over white, the paper on which most transparent drawings were made. Modes I and I;16 are
+    16-bit greys (65535 is white). Mode F is taken as [0, 1] unless a value exceeds 1, then as [0, 255].
+    """
+    mode = picture.mode
+    if mode in ("L", "RGB") and "transparency" not in picture.info:
+        return picture
+    if mode in _SIXTEEN_BIT:
+        values = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if mode == "F":
+        real = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+        real = real * 255 if real.max(initial=0) <= 1 else real
+        return Image.fromarray(np.clip(np.rint(real), 0, 255).astype(np.uint8))
+    if mode == "1":
+        return picture.convert("L")
+    if picture.has_transparency_data:
+        grey = mode in ("L", "LA", "La")
+        with_alpha = picture.convert("RGBA")
+        flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), with_alpha)
+        return flat.convert("RGB").getchannel(0) if grey else flat.convert("RGB")
+    return picture.convert("RGB")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silence the warnings that Pillow gives about odd files: what matters ends as `UnreadableImage`.
+
+    Enter it in the main thread, around a pool: the filters are one list for all threads.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield

@@ -1,0 +1,177 @@
+"""Sets that fit in memory: decoded once, kept as bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnets.data.decoding import UnreadableImage
+from resnets.data.preprocessing import SMALL, Preprocessing
+from resnets.data.split import Split, find_unreadable, in_threads, refuse, subset
+from resnets.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A split in memory, as the evaluation view of its preprocessing.
+
+    Attributes:
+        images: uint8 [n, C, S, S].
+        labels: int64 [n].
+        names: of each image.
+        skipped: (name, reason) of the images left out because they could not be read.
+    """
+
+    images: Tensor
+    labels: Tensor
+    names: Sequence[str]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def to(self, device: torch.device | str) -> Packed:
+        """The same set on another device; its batches are then made there."""
+        return Packed(self.images.to(device), self.labels.to(device), self.names, self.skipped)
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """A split that is decoded anew whenever a batch needs its images.
+
+    Attributes:
+        split: the images, all of them readable when `load_split` looked.
+        labels: int64 [n].
+        skipped: (name, reason) of the images left out because they could not be read.
+    """
+
+    split: Split
+    labels: Tensor
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        return self.split.name(index)
+
+
+def pack(
+    split: Split, preprocessing: Preprocessing, *, skip_unreadable: bool = False, workers: int | None = None
+) -> Packed:
+    """Decode a whole split with `workers` threads (one a core by default).
+
+    Raises:
+        InputError: unreadable images, all of them named, unless they are to be skipped; or no readable one.
+    """
+    n, size, channels = len(split), preprocessing.size, preprocessing.channels
+    images = torch.empty((n, channels, size, size), dtype=torch.uint8)
+    target = images.numpy()
+
+    def fill(indices: Sequence[int]) -> list[tuple[int, str, str]]:
+        failed = []
+        for index in indices:
+            try:
+                target[index] = preprocessing.pixels(split.image(index)).transpose(2, 0, 1)
+            except UnreadableImage as problem:
+                failed.append((index, problem.name, problem.reason))
+        return failed
+
+    failed = [item for part in in_threads(fill, n, threads=workers or None) for item in part]
+    skipped = _check(failed, n, skip_unreadable)
+    keep = _others(failed, n)
+    if failed:
+        images = images[torch.from_numpy(keep)]
+    labels = torch.from_numpy(np.ascontiguousarray(split.labels[keep], dtype=np.int64))
+    return Packed(images, labels, [split.name(int(index)) for index in keep], skipped)
+
+
+def load_split(
+    split: Split,
+    preprocessing: Preprocessing,
+    *,
+    training: bool,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+    memory_limit: int | None = None,
+) -> Packed | Streamed:
+    """Pack a split if it fits in memory, else check that it can be read and stream it.
+
+    Random resized crops of pictures larger than 64 pixels want the originals, so those stream for training even
+    when their evaluation views would fit, unless the originals have the network's size already.
+    Streaming decodes every image once beforehand, so that a damaged one is named before the training starts and not
+    in the middle of it.
+
+    Args:
+        split: the images.
+        preprocessing: size and channels of the evaluation view.
+        training: whether `train_batches` will be asked for.
+        skip_unreadable: leave unreadable images out, and list them in `skipped`, instead of refusing.
+        workers: threads that decode now; 0 is one a core.
+        memory_limit: bytes that packed images may take; by default two fifths of what is free.
+
+    Raises:
+        InputError: unreadable images, all of them named, unless they are to be skipped; or no readable one.
+    """
+    need = len(split) * preprocessing.channels * preprocessing.size**2
+    limit = memory_limit if memory_limit is not None else int(free_memory() * 0.4)
+    originals = not training or preprocessing.size <= SMALL or _native(split, preprocessing.size)
+    if need <= limit and originals:
+        return pack(split, preprocessing, skip_unreadable=skip_unreadable, workers=workers)
+    failed = find_unreadable(split)
+    skipped = _check(failed, len(split), skip_unreadable)
+    if failed:
+        split = subset(split, _others(failed, len(split)))
+    return Streamed(split, torch.from_numpy(np.ascontiguousarray(split.labels, dtype=np.int64)), skipped)
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: the machine's, or its control group's if that is less."""
+    free = 2 << 30  # where the system does not say
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as most:
+            limit = int(most.read())
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as now:
+            free = min(free, limit - int(now.read()))
+    except (OSError, ValueError):  # no control group, or "max"
+        pass
+    return max(free, 0)
+
+
+def _native(split: Split, size: int) -> bool:
+    """Whether the pictures (64 of them, evenly spaced) have the network's size already."""
+    n = min(len(split), 64)
+    for index in range(n):
+        try:
+            if split.image(index * len(split) // n).size != (size, size):
+                return False
+        except UnreadableImage:
+            continue
+    return True
+
+
+def _others(failed: Sequence[tuple[int, str, str]], n: int) -> np.ndarray:
+    return np.setdiff1d(np.arange(n), [index for index, _, _ in failed])
+
+
+def _check(failed: Sequence[tuple[int, str, str]], n: int, skip: bool) -> tuple[tuple[str, str], ...]:
+    listed = tuple((name, reason) for _, name, reason in failed)
+    if listed and (not skip or len(listed) == n):
+        raise refuse(listed, n)
+    if not n:
+        raise InputError("there are no images in this split; add some")
+    return listed

@@ -1,0 +1,207 @@
+"""A split of a source (labels, names, pictures on demand), and how splits are cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from resnets.data.decoding import UnreadableImage, quietly, read_image
+from resnets.data.random import Stream, sort_keys
+from resnets.errors import InputError
+
+Result = TypeVar("Result")
+
+
+class Split(Protocol):
+    """One split of a source; nothing is decoded before `image` asks for it."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """int64 [n], indices into the source's classes."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """The image's path, or its place in the source: `cifar10/train[17]`."""
+
+    def image(self, index: int) -> Image.Image:
+        """The decoded picture: mode L or RGB, upright, first frame; raises UnreadableImage."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled images.
+
+    Attributes:
+        name: as the user typed it.
+        classes: names, in the order of the labels.
+        splits: of "train", "validation" and "test", those that the source gives.
+        notes: what the user should be told.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySplit:
+    """Images that are in memory as uint8 [n, H, W] or [n, H, W, 3]."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    title: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        return f"{self.title}[{index}]"
+
+    def image(self, index: int) -> Image.Image:
+        return Image.fromarray(self.images[index])
+
+
+@dataclass(frozen=True, eq=False)
+class FileSplit:
+    """One image a file."""
+
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        return self.paths[index]
+
+    def image(self, index: int) -> Image.Image:
+        return read_image(self.paths[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Some images of another split, in the order of `indices`; they keep their names."""
+
+    whole: Split
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        return self.whole.name(int(self.indices[index]))
+
+    def image(self, index: int) -> Image.Image:
+        return self.whole.image(int(self.indices[index]))
+
+
+def subset(split: Split, indices: ArrayLike) -> Split:
+    """Return the images at `indices` (int [m], each below len(split)) as a split of their own."""
+    chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+    if isinstance(split, Subset):
+        return Subset(split.whole, split.indices[chosen], split.labels[chosen])
+    return Subset(split, chosen, split.labels[chosen])
+
+
+def hold_out(source: Source, fraction: float = 0.1, seed: int = 0) -> Source:
+    """Take a stratified "validation" split out of "train", by seed; a source that has one is returned as it is.
+
+    Exactly round(fraction * n) images are taken (at least one): each class gives its share, rounded so that the
+    total comes out (largest remainders first), and a class never gives its last image. Both parts keep the order
+    of the whole, and the choice depends on nothing but the seed and the labels.
+
+    Raises:
+        InputError: no training split, a fraction outside (0, 1), or too few images to take any.
+    """
+    if "validation" in source.splits:
+        return source
+    if "train" not in source.splits:
+        raise InputError(f"{source.name} has no training images to hold a validation split out of; add a train folder")
+    if not 0 < fraction < 1:
+        raise InputError(f"the validation fraction must lie between 0 and 1, not {fraction:g}")
+    train = source.splits["train"]
+    classes, inverse, counts = np.unique(train.labels, return_inverse=True, return_counts=True)
+    wanted = max(1, round(fraction * len(train)))
+    spare = counts - 1
+    if wanted > spare.sum():
+        raise InputError(
+            f"{source.name} has too few training images ({len(train)} in {len(classes)} classes) to hold out {wanted}"
+            " for validation; add images, or a validation folder"
+        )
+    taken = _shares(counts.astype(np.float64) * (wanted / len(train)), spare, wanted)
+    keys = sort_keys(seed, 0, np.arange(len(train)), Stream.HOLD_OUT)
+    validation = np.sort(
+        np.concatenate(
+            [
+                members[np.argsort(keys[members], kind="stable")[: taken[position]]]
+                for position in range(len(classes))
+                for members in [np.flatnonzero(inverse == position)]
+            ]
+        )
+    )
+    remaining = np.setdiff1d(np.arange(len(train)), validation)
+    splits = {"train": subset(train, remaining), "validation": subset(train, validation)}
+    splits |= {name: split for name, split in source.splits.items() if name != "train"}
+    return dataclasses.replace(source, splits=splits)
+
+
+def _shares(ideal: NDArray[np.float64], most: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    """Whole numbers near `ideal`, none above `most`, that add up to `total` (largest-remainder method)."""
+    shares = np.minimum(np.floor(ideal).astype(np.int64), most)
+    while (missing := total - int(shares.sum())) > 0:
+        remainder = np.where(shares < most, ideal - shares, -np.inf)
+        best = np.argsort(-remainder, kind="stable")[:missing]
+        shares[best[shares[best] < most[best]]] += 1
+    return shares
+
+
+def in_threads(
+    work: Callable[[Sequence[int]], Result], n: int, *, threads: int | None = None, chunk: int = 64
+) -> Iterator[Result]:
+    """Yield work(indices) for consecutive chunks of range(n), in order; Pillow decodes outside Python's lock."""
+    threads = threads or cores()
+    chunks = (range(start, min(start + chunk, n)) for start in range(0, n, chunk))
+    with quietly(), ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, list(chunks))
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_unreadable(split: Split) -> list[tuple[int, str, str]]:
+    """Decode every image and return (index, name, reason) of those that cannot be."""
+
+    def check(indices: Sequence[int]) -> list[tuple[int, str, str]]:
+        found = []
+        for index in indices:
+            try:
+                split.image(index)
+            except UnreadableImage as problem:
+                found.append((index, problem.name, problem.reason))
+        return found
+
+    return [item for part in in_threads(check, len(split)) for item in part]
+
+
+def refuse(skipped: Iterable[tuple[str, str]], total: int) -> InputError:
+    """Return the error that names unreadable images and says what to do about them."""
+    listed = list(skipped)
+    shown = ", ".join(f"{name} ({reason})" for name, reason in listed[:100])
+    more = f", and {len(listed) - 100} more (`resnets data` lists them)" if len(listed) > 100 else ""
+    plural = "image" if len(listed) == 1 else "images"
+    return InputError(
+        f"{len(listed)} unreadable {plural} of {total}: {shown}{more}; repair or remove them, or pass --skip-unreadable"
+    )
