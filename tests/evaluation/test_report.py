@@ -61,7 +61,7 @@ class Page(HTMLParser):
         assert self.stack.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        self.text += data.replace("\u00a0", " ")
 
 
 def write_metrics(run: Run, steps: int = 40) -> None:

@@ -57,7 +57,7 @@ def _digits() -> Source:
         split: ArraySplit(images[chosen], labels[chosen], f"digits/{split}")
         for split, chosen in (("train", ~test), ("test", test))
     }
-    return Source("digits", tuple(str(digit) for digit in range(10)), splits)
+    return Source("digits", tuple(str(digit) for digit in range(10)), splits, mirrors=False)
 
 
 def _fetched(name: str, load: Callable[[], Source]) -> Source:
@@ -135,7 +135,7 @@ def _torchvision(name: str) -> Source:
             images, labels = found.data.numpy(), _int64(found.targets)
             classes = tuple(str(digit) for digit in range(10)) if name == "mnist" else tuple(map(str, found.classes))
         splits[split] = ArraySplit(images, labels, f"{name}/{split}")
-    return Source(name, classes, splits)
+    return Source(name, classes, splits, mirrors=name == "fashion-mnist")
 
 
 def _int64(values: Any) -> NDArray[np.int64]:

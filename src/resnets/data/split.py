@@ -45,12 +45,14 @@ class Source:
         classes: names, in the order of the labels.
         splits: of "train", "validation" and "test", those that the source gives.
         notes: what the user should be told.
+        mirrors: whether the mirror image of a picture still shows its class; not so for digits.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: Mapping[str, Split]
     notes: tuple[str, ...] = ()
+    mirrors: bool = True
 
 
 @dataclass(frozen=True, eq=False)

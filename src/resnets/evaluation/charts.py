@@ -31,9 +31,10 @@ _VARIABLES = {
     "#050505": "var(--second)",
     "#060606": "var(--right)",
     "#070707": "var(--wrong)",
-    "#080808": "var(--on-right)",
+    "#080808": "var(--on-middle)",
+    "#090909": "var(--on-full)",
 }
-INK, MUTED, RULE, FIRST, SECOND, RIGHT, WRONG, ON_RIGHT = _VARIABLES
+INK, MUTED, RULE, FIRST, SECOND, RIGHT, WRONG, ON_MIDDLE, ON_FULL = _VARIABLES
 COUNTED = 20  # classes up to which a confusion matrix shows its counts
 LABELLED = 40  # classes up to which it names its rows and columns
 POINTS = 300  # a curve is averaged down to at most this many points
@@ -71,6 +72,8 @@ def line_chart(title: str, x_label: str, y_label: str, curves: Sequence[Curve], 
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_major_formatter(_thousands)
         axes.locator_params(axis="x", nbins=5)
+        if max(max(curve.y) for curve in curves) >= 1000:
+            axes.yaxis.set_major_formatter(_thousands)
         axes.set_xlim(left=0)
         if from_zero:
             axes.set_ylim(bottom=0)
@@ -154,7 +157,7 @@ def _cells(axes: Axes, counts: NDArray[np.int64]) -> None:
             ha="center",
             va="center",
             fontsize=size,
-            color=ON_RIGHT if alpha > 0.6 else INK,
+            color=INK if alpha < 0.6 else ON_MIDDLE if alpha < 0.85 else ON_FULL,
         )
 
 

@@ -34,7 +34,12 @@ def _unprintable(letter: str) -> bool:
 
 def paragraph(text: str, *, kind: str = "") -> str:
     """Return a paragraph of user text, escaped; `kind` is its CSS class."""
-    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+    return f'<p class="{kind}">{_prose(text)}</p>' if kind else f"<p>{_prose(text)}</p>"
+
+
+def _prose(text: str) -> str:
+    """Escaped, and with no line break between a figure and its percent sign."""
+    return escape(text).replace(" %", "\u00a0%")
 
 
 def table(caption: str, headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = ()) -> str:
@@ -67,7 +72,7 @@ def figure(svg: str, caption: str, *, width: int | None = None) -> str:
     inner = f'<div style="width:{width}px">{svg}</div>' if width else svg
     return (
         f'<figure{" class=wide" if width else ""}><div class="scroll"{" tabindex=0" if width else ""}>{inner}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figcaption>{_prose(caption)}</figcaption></figure>"
     )
 
 

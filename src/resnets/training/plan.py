@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnets.architecture import NetworkSpec
+from resnets.architecture import SMALL_IMAGE, NetworkSpec
 from resnets.architecture import spec as make_spec
 from resnets.data import (
     Packed,
@@ -49,8 +49,9 @@ class Plan:
 
 def make_plan(
     source_name: str,
+    *,
     arch: str | os.PathLike[str] | NetworkSpec | None,
-    recipe: str | Recipe | None,
+    recipe: str | Recipe,
     changes: Mapping[str, Any],
     seed: int,
     out: str | os.PathLike[str] | None,
@@ -61,44 +62,44 @@ def make_plan(
     skip_unreadable: bool,
     size: int | None,
 ) -> Plan:
+    """Decide everything about a new run and load its images; writes nothing.
+
+    The arguments are those of `resnets.training.train`, with its defaults filled in.
+
+    Raises:
+        InputError: bad input of any kind.
+    """
     # The cheap refusals come first: a slip in a name should not wait for 50,000 images to be decoded.
     wanted = make_spec(arch) if arch is not None else None
-    if isinstance(recipe, str | None):
-        make_recipe(recipe or "fast", wanted or make_spec("resnet20"), **changes)
+    if isinstance(recipe, str):
+        make_recipe(recipe, wanted or make_spec("resnet20"), **changes)
     path = folder.free_folder(out, "run") if out is not None else None
     source = open_source(source_name)
     if "train" not in source.splits:
         raise InputError(f"{source_name}: no training images here, only {', '.join(source.splits)}")
     preprocessing = choose_preprocessing(source.splits["train"], size=size)
     side = (preprocessing.size, preprocessing.size)
-    wanted = wanted or make_spec("resnet20" if preprocessing.size < 65 else "resnet18")
+    wanted = wanted or make_spec("resnet20" if preprocessing.size < SMALL_IMAGE else "resnet18")
     spec, notes = wanted.fit(image_size=side, in_channels=preprocessing.channels, num_classes=len(source.classes))
-    chosen = override(recipe, changes) if isinstance(recipe, Recipe) else make_recipe(recipe or "fast", spec, **changes)
+    chosen, upright = _recipe(recipe, spec, source, changes)
     held_out = None
     if "validation" not in source.splits and chosen.validation > 0:
         held_out = {"fraction": chosen.validation, "seed": seed}
         source = hold_out(source, **held_out)
+    train = source.splits["train"]
     # Mean and deviation are measured on what is trained on, without the images held out.
-    preprocessing = choose_preprocessing(source.splits["train"], size=size)
+    preprocessing = choose_preprocessing(train, size=preprocessing.size, channels=preprocessing.channels)
+    total = chosen.total_steps(steps_per_epoch(len(train), chosen.batch_size * chosen.accumulate))
     execution = choose_execution(
-        device=device, precision=precision, deterministic=deterministic, spatial=spec.unit != "linear"
+        device=device, precision=precision, deterministic=deterministic, steps=total, spatial=spec.unit != "linear"
     )
-    shape = (preprocessing.channels, *side)
     network = build(spec, seed=seed)
-    require_memory(network, shape, min(chosen.batch_size, len(source.splits["train"])), execution.device)
+    require_memory(network, (preprocessing.channels, *side), min(chosen.batch_size, len(train)), execution.device)
     data, checked = _load(source, preprocessing, skip_unreadable, workers)
     if chosen.mean_image:
         if not isinstance(data, Packed):
             raise InputError("recipe setting mean_image needs images that fit in memory; use --set mean_image=false")
         preprocessing = with_mean_image(preprocessing, data.images)
-    total = chosen.total_steps(steps_per_epoch(len(data), chosen.batch_size * chosen.accumulate))
-    execution = choose_execution(
-        device=device,
-        precision=precision,
-        deterministic=deterministic,
-        steps=total,
-        spatial=spec.unit != "linear",
-    )
     skipped = [
         {"path": name, "reason": reason}
         for part in (data, checked)
@@ -125,8 +126,22 @@ def make_plan(
     path = path or folder.free_folder(None, f"{Path(source_name).name}-{label}")
     return Plan(
         path, source, spec, chosen, preprocessing, execution, seed, workers, data, checked, info,
-        (*source.notes, *notes, *_skip_notes(skipped)),
+        (*source.notes, *notes, *upright, *_skip_notes(skipped)),
     )  # fmt: skip
+
+
+def _recipe(
+    recipe: str | Recipe, spec: NetworkSpec, source: Source, changes: Mapping[str, Any]
+) -> tuple[Recipe, list[str]]:
+    """The recipe for this network and source, with what the user should be told about it."""
+    if isinstance(recipe, Recipe):
+        return override(recipe, changes), []
+    chosen = make_recipe(recipe, spec, images=len(source.splits["train"]), **changes)
+    if source.mirrors or chosen.flip == "none" or "flip" in changes:
+        return chosen, []
+    return chosen.replace(flip="none"), [
+        f"{source.name}: mirror images would show other classes, so nothing is flipped"
+    ]
 
 
 def resumed_plan(path: Path, info: dict[str, Any], workers: int) -> Plan:

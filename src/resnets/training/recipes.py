@@ -1,4 +1,4 @@
-"""The recipes by name. A recipe is a function of the network, for what depends on it (the warm-up of ResNet-110)."""
+"""The recipes by name: functions of the network and the number of training images, for what depends on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resnets.errors import InputError, nearest
 from resnets.training.recipe import Recipe, override
 
 
-def paper(spec: NetworkSpec) -> Recipe:
+def paper(spec: NetworkSpec, images: int) -> Recipe:
     """The CIFAR recipe of arXiv 1512.03385, section 4.2, to the letter.
 
         resnets train cifar10 --arch resnet20 --recipe paper        # the paper: 8.75 % error
@@ -27,27 +27,30 @@ def paper(spec: NetworkSpec) -> Recipe:
     )  # fmt: skip
 
 
-def fast(spec: NetworkSpec) -> Recipe:
+def fast(spec: NetworkSpec, images: int) -> Recipe:
     """The default: the best accuracy per minute.
 
     Muon on the filters of the stages (arXiv 2502.16982 and Keller Jordan's airbench), SGD with Nesterov momentum on the
     rest, a linear fall to zero, smaller images in the first half, flips that alternate between epochs.
     """
+    # A small set needs more passes: a network wants some 800 steps whatever the number of images.
+    epochs = max(24, -(-800 // max(1, images // 128)))
     return Recipe(
-        name="fast", epochs=24, batch_size=128, optimiser="muon", learning_rate=0.1, filter_rate=0.03,
-        weight_decay=5e-4, schedule="linear", warmup=0.1, shrink=0.75, shrink_until=0.6, flip="alternate",
+        name="fast", epochs=epochs, batch_size=128, optimiser="muon", learning_rate=0.1, filter_rate=0.03,
+        weight_decay=5e-4, schedule="linear", warmup=0.1, shrink=0.75, shrink_until=0.6, padding=_padding(spec),
+        flip="alternate",
     )  # fmt: skip
 
 
-def long(spec: NetworkSpec) -> Recipe:
+def long(spec: NetworkSpec, images: int) -> Recipe:
     """The best accuracy, whatever it takes: 200 epochs, stronger augmentation, averaged weights."""
-    return fast(spec).replace(
+    return fast(spec, images).replace(
         name="long", epochs=200, shrink=1.0, shrink_until=0.0, policy="trivialaugment", erasing=0.1,
         label_smoothing=0.1, ema=0.999, schedule="cosine", warmup=0.02,
     )  # fmt: skip
 
 
-def imagenet(spec: NetworkSpec) -> Recipe:
+def imagenet(spec: NetworkSpec, images: int) -> Recipe:
     """For photographs, 90 epochs after arXiv 1706.02677: batch 256, rate 0.1, warm-up of 5, random resized crops."""
     return Recipe(
         name="imagenet", epochs=90, batch_size=256, learning_rate=0.1, weight_decay=1e-4, schedule="cosine",
@@ -55,7 +58,7 @@ def imagenet(spec: NetworkSpec) -> Recipe:
     )  # fmt: skip
 
 
-def finetune(spec: NetworkSpec) -> Recipe:
+def finetune(spec: NetworkSpec, images: int) -> Recipe:
     """For a network that already knows images: 10 epochs at a hundredth of the usual rate, averaged weights."""
     return Recipe(
         name="finetune", epochs=10, batch_size=32, learning_rate=0.002, weight_decay=1e-4, schedule="cosine",
@@ -63,17 +66,22 @@ def finetune(spec: NetworkSpec) -> Recipe:
     )  # fmt: skip
 
 
-RECIPES: Mapping[str, Callable[[NetworkSpec], Recipe]] = MappingProxyType(
+def _padding(spec: NetworkSpec) -> int:
+    """An eighth of the side, as the paper's 4 pixels are of 32: more would push the object out of a small image."""
+    return 4 if spec.image_size is None else max(1, round(min(spec.image_size) / 8))
+
+
+RECIPES: Mapping[str, Callable[[NetworkSpec, int], Recipe]] = MappingProxyType(
     {"fast": fast, "paper": paper, "long": long, "imagenet": imagenet, "finetune": finetune}
 )
 
 
-def recipe(name: str, spec: NetworkSpec, **changes: Any) -> Recipe:
-    """Return a recipe by name, for this network, with typed changes.
+def recipe(name: str, spec: NetworkSpec, *, images: int = 50_000, **changes: Any) -> Recipe:
+    """Return a recipe by name, for this network and number of training images, with typed changes.
 
     Raises:
         InputError: an unknown name, key or value; the nearest known one is offered.
     """
     if name not in RECIPES:
         raise InputError(f"unknown recipe '{name}'{nearest(name, RECIPES)} (one of: {', '.join(RECIPES)})")
-    return override(RECIPES[name](spec), changes)
+    return override(RECIPES[name](spec, images), changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -108,8 +109,9 @@ def train(
         if source is None:
             raise InputError("nothing to train on: name a source, such as digits or a folder of class folders")
         plan = make_plan(
-            os.fspath(source), arch, recipe, changes, seed or 0, out, workers, device, precision, deterministic,
-            skip_unreadable, size,
+            os.fspath(source), arch=arch, recipe=recipe or "fast", changes=changes, seed=seed or 0, out=out,
+            workers=workers, device=device, precision=precision, deterministic=deterministic,
+            skip_unreadable=skip_unreadable, size=size,
         )  # fmt: skip
     with determinism(plan.execution.deterministic):
         display(_records(plan, resume))
@@ -133,6 +135,9 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
     if resume:
         found = checkpoint.restore(state, store)
         yield Record("note", message=f"resuming at step {state.step}" if found else "no checkpoint yet: starting over")
+    if plan.execution.compiled and torch.device(device).type == "cpu":
+        # torch's compiler warns of a CUDA toolkit without a GPU, which says nothing about this run.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     judge = build(plan.spec, seed=0).to(device, memory_format=plan.execution.memory_format)
 
     def validate() -> dict[str, float]:
