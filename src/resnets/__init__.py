@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from resnets.errors import InputError
     from resnets.evaluation import Run, evaluate
     from resnets.models import create
-    from resnets.training import Recipe, recipe, train
+    from resnets.training import Recipe, train
+    from resnets.training.recipes import recipe
 
 __version__ = "0.1.0"
 
@@ -50,7 +51,7 @@ _ROOM = {
     "Run": "evaluation",
     "evaluate": "evaluation",
     "Recipe": "training",
-    "recipe": "training",
+    "recipe": "training.recipes",
     "train": "training",
     "InputError": "errors",
 }

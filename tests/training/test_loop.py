@@ -18,8 +18,8 @@ from resnets.training.recipe import Recipe
 PLAIN = Execution("cpu", "fp32", channels_last=False, compiled=False, deterministic=False)
 PREPROCESSING = Preprocessing(size=8, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 BARE = Recipe(
-    epochs=1, batch_size=8, learning_rate=0.05, schedule="constant", warmup=0.0, crop="none", flip="none", weight_decay=0.0,
-    momentum=0.0, nesterov=False,
+    epochs=1, batch_size=8, learning_rate=0.05, schedule="constant", warmup=0.0, crop="none", flip="none",
+    weight_decay=0.0, momentum=0.0, nesterov=False,
 )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def test_a_loop_begun_again_at_any_step_gives_the_same_bits(stop, recipe):
     net = create("resnet8", num_classes=3, shortcut="dropout", seed=0)
     state, first = run(recipe, net=net, stop=stop)
     torch.manual_seed(999)  # whatever else drew from the global generator must not matter
-    state, rest = run(recipe, state=state)
+    state, _ = run(recipe, state=state)
     assert first[-1].step == stop
     for key, value in whole.net.state_dict().items():
         assert torch.equal(state.net.state_dict()[key], value), key

@@ -18,8 +18,13 @@ def test_the_papers_schedule_step_by_step():
     paper = recipe("paper", spec("resnet20"))
     total = paper.total_steps(steps_per_epoch=351)
     assert total == 64_000
-    rates = {step: paper.learning_rate * rate_factor(paper, step, total) for step in (0, 1, 31_999, 32_000, 47_999, 48_000, 63_999)}
-    assert rates == pytest.approx({0: 0.1, 1: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01, 48_000: 0.001, 63_999: 0.001})
+    rates = {
+        step: paper.learning_rate * rate_factor(paper, step, total)
+        for step in (0, 1, 31_999, 32_000, 47_999, 48_000, 63_999)
+    }
+    assert rates == pytest.approx(
+        {0: 0.1, 1: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01, 48_000: 0.001, 63_999: 0.001}
+    )
     assert (paper.batch_size, paper.momentum, paper.nesterov, paper.weight_decay) == (128, 0.9, False, 1e-4)
     assert paper.decay_scales and paper.optimiser == "sgd" and paper.warmup == 0 and paper.label_smoothing == 0
     assert paper.validation == 0.1 and paper.choose == "last" and paper.mean_image
@@ -27,7 +32,9 @@ def test_the_papers_schedule_step_by_step():
     assert paper.ema == paper.mixup == paper.cutmix == paper.erasing == paper.clip == 0 and paper.shrink == 1
 
 
-@pytest.mark.parametrize(("name", "cold"), [("resnet20", None), ("resnet56", None), ("resnet110", 0.01), ("resnet1202", 0.01)])
+@pytest.mark.parametrize(
+    ("name", "cold"), [("resnet20", None), ("resnet56", None), ("resnet110", 0.01), ("resnet1202", 0.01)]
+)
 def test_only_110_layers_and_more_begin_cold(name, cold):
     assert recipe("paper", spec(name)).cold_rate == cold
     assert recipe("paper", spec(name)).cold_error == 80
@@ -61,7 +68,9 @@ def test_linear_and_cosine_follow_their_closed_forms(total, warmup, part):
 
 def test_overrides_are_typed():
     base = Recipe()
-    changed = override(base, parse_overrides(["epochs=3", "learning-rate=1", "nesterov=false", "milestones=[10,20]", "cold_rate=none"]))
+    changed = override(
+        base, parse_overrides(["epochs=3", "learning-rate=1", "nesterov=false", "milestones=[10,20]", "cold_rate=none"])
+    )
     assert (changed.epochs, changed.learning_rate, changed.nesterov, changed.milestones) == (3, 1.0, False, (10, 20))
     assert isinstance(changed.learning_rate, float)
 
@@ -96,7 +105,18 @@ def test_an_unknown_recipe_offers_the_nearest():
         recipe("papre", spec("resnet20"))
 
 
-@given(st.dictionaries(st.sampled_from([*Recipe().to_dict(), "nothing"]), st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=3), max_size=3))
+@given(
+    st.dictionaries(
+        st.sampled_from([*Recipe().to_dict(), "nothing"]),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=8)
+        | st.lists(st.integers(), max_size=3),
+        max_size=3,
+    )
+)
 def test_any_json_is_accepted_whole_or_refused_in_one_line(changes):
     try:
         found = override(Recipe(), changes)

@@ -50,7 +50,9 @@ def test_a_finished_run_is_a_folder_a_person_can_read(whole):
     assert info["status"] == "finished"
     assert info["results"]["test"]["top1"] == whole["test"]["top1"]
     assert info["weights"]["sha256"] == whole["weights_sha256"]
-    assert {"report.html", "metrics.jsonl", "weights.safetensors", "checkpoints", "run.json"} == {p.name for p in run.iterdir()}
+    assert {"report.html", "metrics.jsonl", "weights.safetensors", "checkpoints", "run.json"} == {
+        p.name for p in run.iterdir()
+    }
     assert info["source"]["splits"]["validation"] > 0 and info["source"]["held_out"] == {"fraction": 0.1, "seed": 0}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [0, 1, 2]
@@ -100,7 +102,9 @@ def test_workers_do_not_change_the_weights(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         shade = (200 - k, 60, 40 + k) if k % 2 else (40 + k, 60, 200 - k)
         Image.effect_noise((110 + k, 100), 60).convert("RGB").save(folder / f"{k}.png")
-        Image.blend(Image.open(folder / f"{k}.png"), Image.new("RGB", (110 + k, 100), shade), 0.5).save(folder / f"{k}.png")
+        Image.blend(Image.open(folder / f"{k}.png"), Image.new("RGB", (110 + k, 100), shade), 0.5).save(
+            folder / f"{k}.png"
+        )
     words = [
         tmp_path / "photos", "--arch", "resnet8", "--epochs", "2", "--size", "96", "--deterministic", "--threads", "1",
         "--set", "batch_size=6", "crop=resized", "validation=0.25", "--json",

@@ -76,7 +76,7 @@ def train(
     A validation split is held out of the training images when the source has none; every choice is made on
     it, and the test split is read once, at the end. Ctrl-C saves at the current step; --resume goes on.
     """
-    given = {
+    given: dict[str, Any] = {
         "arch": arch, "recipe": recipe, "overrides": set_, "seed": seed, "epochs": epochs, "workers": workers,
         "device": device, "precision": precision, "size": size,
     }  # fmt: skip

@@ -151,7 +151,7 @@ def _count(state: State, recipe: Recipe, loss: float, correct: int, count: int) 
 
 
 def _step(
-    compute: nn.Module,
+    compute: Callable[[Tensor], Tensor],
     batch: Batch,
     state: State,
     recipe: Recipe,

@@ -85,7 +85,7 @@ def make_plan(
     held_out = None
     if "validation" not in source.splits and chosen.validation > 0:
         held_out = {"fraction": chosen.validation, "seed": seed}
-        source = hold_out(source, **held_out)
+        source = hold_out(source, fraction=chosen.validation, seed=seed)
     train = source.splits["train"]
     # Mean and deviation are measured on what is trained on, without the images held out.
     preprocessing = choose_preprocessing(train, size=preprocessing.size, channels=preprocessing.channels)

@@ -125,7 +125,7 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
     store = plan.path / "checkpoints"
     store.mkdir(exist_ok=True)
     device = plan.execution.device
-    net = build(plan.spec, seed=plan.seed).to(device, memory_format=plan.execution.memory_format)
+    net = build(plan.spec, seed=plan.seed).to(device).to(memory_format=plan.execution.memory_format)
     average = {key: value.clone() for key, value in net.state_dict().items()} if plan.recipe.ema else None
     scaler = torch.amp.GradScaler(device) if plan.execution.precision == "fp16" else None
     state = State(net, make_optimisers(net, plan.spec, plan.recipe), average, scaler)
@@ -138,7 +138,7 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
     if plan.execution.compiled and torch.device(device).type == "cpu":
         # torch's compiler warns of a CUDA toolkit without a GPU, which says nothing about this run.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    judge = build(plan.spec, seed=0).to(device, memory_format=plan.execution.memory_format)
+    judge = build(plan.spec, seed=0).to(device).to(memory_format=plan.execution.memory_format)
 
     def validate() -> dict[str, float]:
         judge.load_state_dict(state.evaluated())

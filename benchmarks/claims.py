@@ -1,0 +1,38 @@
+"""The claims about accuracy: what is trained, and what the papers or peers got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A training whose test accuracy the README states; `words` follow `resnets train SOURCE`."""
+
+    title: str
+    words: tuple[str, ...]
+    reference: str
+
+
+CLAIMS: Mapping[str, Claim] = MappingProxyType(
+    {
+        "resnet20": Claim(
+            "ResNet-20, the default recipe", ("--arch", "resnet20"), "91.25 in the paper, after 182 epochs [R]"
+        ),
+        "preact-resnet20": Claim(
+            "Pre-activation ResNet-20, 8 epochs", ("--arch", "preact-resnet20", "--epochs", "8"), "–"
+        ),
+        "resnet18-small": Claim(
+            "ResNet-18 with the small stem, short", ("--arch", "resnet18", "--epochs", "3"),
+            "93.02 published, 95.67 reported by kuangliu after 200 epochs",
+        ),
+        "resnet20-paper": Claim(
+            "ResNet-20, the paper's recipe", ("--arch", "resnet20", "--recipe", "paper"), "91.25 [R]"
+        ),
+        "resnet56-paper": Claim(
+            "ResNet-56, the paper's recipe", ("--arch", "resnet56", "--recipe", "paper"), "93.03 [R]"
+        ),
+    }
+)  # fmt: skip

@@ -1,0 +1,57 @@
+"""Result files: what was run, on what, with every seed, and what came out."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import CLAIMS
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def write_result(name: str, runs: Sequence[Path]) -> Path:
+    """Write benchmarks/results/accuracy-NAME.json from finished runs of that claim, one a seed."""
+    infos = [json.loads((run / "run.json").read_text(encoding="utf-8")) for run in runs]
+    for run, info in zip(runs, infos, strict=True):
+        if info["status"] != "finished":
+            raise SystemExit(f"{run} has not finished")
+    top1 = [info["results"]["test"]["top1"] for info in infos]
+    first = infos[0]
+    result: dict[str, Any] = {
+        "claim": name, "title": CLAIMS[name].title, "reference": CLAIMS[name].reference,
+        "commit": _commit(), "command": f"python -m benchmarks accuracy {name}",
+        "trains": ["resnets", "train", "cifar10", *CLAIMS[name].words], "arch": first["arch"], "parameters": first["parameters"],
+        "recipe": first["recipe"], "source": {"splits": first["source"]["splits"]}, "precision": first["precision"],
+        "execution": first["execution"], "versions": first["versions"], "hardware": first["hardware"],
+        "seeds": [info["seed"] for info in infos], "n": len(infos), "test_top1": top1,
+        "test_top1_mean": statistics.fmean(top1),
+        "test_top1_deviation": statistics.stdev(top1) if len(top1) > 1 else None,
+        "validation_top1": [info["results"]["validation"]["top1"] for info in infos],
+        "train_seconds": [info["results"]["train_seconds"] for info in infos],
+        "cpu_seconds": [info["results"]["cpu_seconds"] for info in infos],
+        "weights_sha256": [info["weights"]["sha256"] for info in infos],
+    }  # fmt: skip
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"accuracy-{name}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def read_results() -> list[dict[str, Any]]:
+    """All accuracy results, in the order of the claims."""
+    found = [RESULTS / f"accuracy-{name}.json" for name in CLAIMS]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in found if path.exists()]
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--", "src"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip() + (" with changes" if changed.stdout.strip() else "")

@@ -1,0 +1,48 @@
+"""The README's table, generated from the result files; a test compares the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.results import ROOT, read_results
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+HEAD = (
+    "| CIFAR-10, 45,000/5,000/10,000 | parameters | epochs | test top-1 % | n | training, CPU minutes | elsewhere |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+def table() -> str:
+    """The table in Markdown, with the command of each row under it."""
+    results = read_results()
+    if not results:
+        return "Nothing is recorded yet."
+    rows = [_row(result) for result in results]
+    commands = [f"python -m benchmarks accuracy {result['claim']}" for result in results]
+    return "\n".join([HEAD, *rows, "", "Made by:", "", *(f"    {command}" for command in commands)])
+
+
+def _row(result: dict[str, Any]) -> str:
+    recipe = result["recipe"]
+    length = f"{recipe['iterations']:,} steps" if recipe["iterations"] else str(recipe["epochs"])
+    spread = f" ± {result['test_top1_deviation']:.2f}" if result["test_top1_deviation"] is not None else ""
+    minutes = sum(result["cpu_seconds"]) / len(result["cpu_seconds"]) / 60
+    device = result["hardware"].get("gpu", f"{minutes:.0f}")
+    return (
+        f"| {result['title']} | {result['parameters']:,} | {length} | {result['test_top1_mean']:.2f}{spread} |"
+        f" {result['n']} | {device} | {result['reference']} |"
+    )
+
+
+def replaced(text: str) -> str:
+    """README.md's text with the table of now between its marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def write_tables() -> None:
+    """Write README.md anew."""
+    path = ROOT / "README.md"
+    path.write_text(replaced(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,34 @@
+"""Every figure of the README's table comes from a result file."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
+        monkeypatch.delitem(sys.modules, name)
+    from benchmarks import tables
+
+    return tables
+
+
+def test_the_readme_is_what_the_result_files_say(benchmarks):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert benchmarks.replaced(text) == text, "run: python -m benchmarks tables"
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_result_tells_how_it_was_made(path):
+    result = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("commit", "command", "versions", "hardware", "seeds", "n", "test_top1"):
+        assert result[key], key
+    assert len(result["seeds"]) == result["n"] == len(result["test_top1"]) == len(set(result["seeds"]))
+    assert result["test_top1_mean"] == pytest.approx(sum(result["test_top1"]) / result["n"])
