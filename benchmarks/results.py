@@ -26,7 +26,8 @@ def write_result(name: str, runs: Sequence[Path]) -> Path:
     result: dict[str, Any] = {
         "claim": name, "title": CLAIMS[name].title, "reference": CLAIMS[name].reference,
         "commit": _commit(), "command": f"python -m benchmarks accuracy {name}",
-        "trains": ["resnets", "train", "cifar10", *CLAIMS[name].words], "arch": first["arch"], "parameters": first["parameters"],
+        "trains": ["resnets", "train", "cifar10", *CLAIMS[name].words],
+        "arch": first["arch"], "parameters": first["parameters"],
         "recipe": first["recipe"], "source": {"splits": first["source"]["splits"]}, "precision": first["precision"],
         "execution": first["execution"], "versions": first["versions"], "hardware": first["hardware"],
         "seeds": [info["seed"] for info in infos], "n": len(infos), "test_top1": top1,

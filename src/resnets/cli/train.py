@@ -64,6 +64,9 @@ def train(
         int | None,
         Parameter(validator=Number(gte=1), help="side of the images in pixels [default: by the images]"),
     ] = None,
+    weights: Annotated[
+        Path | None, Parameter(help="a run folder or .safetensors file to start from, as with --recipe finetune")
+    ] = None,
     threads: Annotated[
         int | None, Parameter(validator=Number(gte=1), help="processor threads [default: all cores]")
     ] = None,
@@ -78,7 +81,7 @@ def train(
     """
     given: dict[str, Any] = {
         "arch": arch, "recipe": recipe, "overrides": set_, "seed": seed, "epochs": epochs, "workers": workers,
-        "device": device, "precision": precision, "size": size,
+        "device": device, "precision": precision, "size": size, "weights": weights,
     }  # fmt: skip
     _check(source, out, resume)
     if threads is not None:

@@ -2,6 +2,6 @@
 
 from resnets.models.network import VGG19, ResNet, build, create
 from resnets.models.units import Unit
-from resnets.models.weights import load_weights, save_weights
+from resnets.models.weights import load_weights, save_weights, start_from
 
-__all__ = ["VGG19", "ResNet", "Unit", "build", "create", "load_weights", "save_weights"]
+__all__ = ["VGG19", "ResNet", "Unit", "build", "create", "load_weights", "save_weights", "start_from"]

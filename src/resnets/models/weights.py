@@ -39,3 +39,31 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{Path(path)}: not a readable safetensors file ({reason})") from None
+
+
+def start_from(net: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Load weights into `net`, leaving the classifier as initialised where the number of classes differs.
+
+    Args:
+        net: a network of ours.
+        weights: the `state_dict` of the same network, perhaps for other classes.
+
+    Returns:
+        The keys that keep their initial values.
+
+    Raises:
+        InputError: the weights are of another network; names the first key that does not fit.
+    """
+    own = net.state_dict()
+    for key in [*own, *weights]:
+        if key not in weights or key not in own:
+            where = "missing from" if key not in weights else "unknown to the network but in"
+            raise InputError(f"'{key}' is {where} the weights: they are of another network")
+    changed = [key for key, value in own.items() if value.shape != weights[key].shape]
+    for key in changed:
+        if not key.startswith("fc."):
+            raise InputError(
+                f"'{key}' has shape {list(weights[key].shape)} in the weights and {list(own[key].shape)} in the network"
+            )
+    net.load_state_dict({key: value if key in changed else weights[key] for key, value in own.items()})
+    return changed

@@ -74,6 +74,14 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
+def mend_records(path: Path) -> None:
+    """End the last line of metrics.jsonl, should a killed run have left it in the middle."""
+    file = path / "metrics.jsonl"
+    if file.exists() and (text := file.read_bytes()) and not text.endswith(b"\n"):
+        with file.open("ab") as end:
+            end.write(b"\n")
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -22,7 +22,8 @@ from resnets.data import (
     with_mean_image,
 )
 from resnets.errors import InputError
-from resnets.models import build
+from resnets.evaluation import Run
+from resnets.models import build, load_weights, start_from
 from resnets.training import folder
 from resnets.training.device import Execution, choose_execution, require_memory
 from resnets.training.recipe import Recipe, override
@@ -61,6 +62,7 @@ def make_plan(
     deterministic: bool,
     skip_unreadable: bool,
     size: int | None,
+    weights: str | os.PathLike[str] | None,
 ) -> Plan:
     """Decide everything about a new run and load its images; writes nothing.
 
@@ -71,6 +73,8 @@ def make_plan(
     """
     # The cheap refusals come first: a slip in a name should not wait for 50,000 images to be decoded.
     wanted = make_spec(arch) if arch is not None else None
+    started_from, known = _beginning(weights)
+    wanted = wanted or known
     if isinstance(recipe, str):
         make_recipe(recipe, wanted or make_spec("resnet20"), **changes)
     path = folder.free_folder(out, "run") if out is not None else None
@@ -94,6 +98,8 @@ def make_plan(
         device=device, precision=precision, deterministic=deterministic, steps=total, spatial=spec.unit != "linear"
     )
     network = build(spec, seed=seed)
+    if started_from is not None:
+        start_from(network, load_weights(started_from))  # refuses weights that do not fit before anything is written
     require_memory(network, (preprocessing.channels, *side), min(chosen.batch_size, len(train)), execution.device)
     data, checked = _load(source, preprocessing, skip_unreadable, workers)
     if chosen.mean_image:
@@ -121,13 +127,26 @@ def make_plan(
         },
         "workers": workers, "parameters": sum(weight.numel() for weight in network.parameters()),
         "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),
-        "started": folder.now(), "finished": None, "results": {}, "weights": None,
+        "started_from": started_from, "started": folder.now(), "finished": None, "results": {}, "weights": None,
     }  # fmt: skip
     path = path or folder.free_folder(None, f"{Path(source_name).name}-{label}")
     return Plan(
         path, source, spec, chosen, preprocessing, execution, seed, workers, data, checked, info,
         (*source.notes, *notes, *upright, *_skip_notes(skipped)),
     )  # fmt: skip
+
+
+def _beginning(weights: str | os.PathLike[str] | None) -> tuple[str | None, NetworkSpec | None]:
+    """The weights file to start from, and the network where a run tells it."""
+    if weights is None:
+        return None, None
+    path = Path(weights)
+    if path.is_dir():
+        run = Run.open(path)
+        return str(run.weights_file.resolve()), run.spec.replace(name=str(run.info["arch"]))
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights; give a finished run's folder or a .safetensors file")
+    return str(path.resolve()), None
 
 
 def _recipe(

@@ -20,7 +20,7 @@ from resnets.architecture import NetworkSpec
 from resnets.data import eval_batches
 from resnets.errors import InputError
 from resnets.evaluation import Run, evaluate, write_report
-from resnets.models import build, load_weights
+from resnets.models import build, load_weights, start_from
 from resnets.training import checkpoint, folder
 from resnets.training.checkpoint import State
 from resnets.training.device import determinism
@@ -65,6 +65,7 @@ def train(
     deterministic: bool = False,
     skip_unreadable: bool = False,
     size: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
     display: Display = lines,
 ) -> Run:
     """Train a network on a source of images.
@@ -84,6 +85,8 @@ def train(
         deterministic: bit-equal reruns.
         skip_unreadable: leave unreadable images out, and list them, instead of refusing to train.
         size: side of the images in pixels; None follows the images.
+        weights: a finished run, or a safetensors file, to start from; its network is the default `arch`, and its
+            classifier is kept only if the number of classes is the same.
         display: consumes the records as they come.
 
     Returns:
@@ -111,7 +114,7 @@ def train(
         plan = make_plan(
             os.fspath(source), arch=arch, recipe=recipe or "fast", changes=changes, seed=seed or 0, out=out,
             workers=workers, device=device, precision=precision, deterministic=deterministic,
-            skip_unreadable=skip_unreadable, size=size,
+            skip_unreadable=skip_unreadable, size=size, weights=weights,
         )  # fmt: skip
     with determinism(plan.execution.deterministic):
         display(_records(plan, resume))
@@ -126,6 +129,10 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
     store.mkdir(exist_ok=True)
     device = plan.execution.device
     net = build(plan.spec, seed=plan.seed).to(device).to(memory_format=plan.execution.memory_format)
+    beginning = plan.info["started_from"]
+    if beginning is not None:
+        again = start_from(net, load_weights(beginning))
+        yield Record("note", message=f"starting from {beginning}" + (f"; new: {', '.join(again)}" if again else ""))
     average = {key: value.clone() for key, value in net.state_dict().items()} if plan.recipe.ema else None
     scaler = torch.amp.GradScaler(device) if plan.execution.precision == "fp16" else None
     state = State(net, make_optimisers(net, plan.spec, plan.recipe), average, scaler)
@@ -134,6 +141,7 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
     yield Record("note", message=_headline(plan))
     if resume:
         found = checkpoint.restore(state, store)
+        folder.mend_records(plan.path)
         yield Record("note", message=f"resuming at step {state.step}" if found else "no checkpoint yet: starting over")
     if plan.execution.compiled and torch.device(device).type == "cpu":
         # torch's compiler warns of a CUDA toolkit without a GPU, which says nothing about this run.

@@ -1,0 +1,61 @@
+"""Starting from the weights of an earlier run."""
+
+import json
+
+import pytest
+import torch
+
+import resnets
+from resnets.errors import InputError
+from resnets.models import create, start_from
+
+
+def test_everything_but_the_classifier_is_kept_when_the_classes_differ():
+    old, new = create("resnet8", num_classes=10, seed=0), create("resnet8", num_classes=3, seed=1)
+    fresh = new.fc.weight.clone()
+    assert start_from(new, old.state_dict()) == ["fc.weight", "fc.bias"]
+    for key, value in new.state_dict().items():
+        assert torch.equal(value, fresh if key == "fc.weight" else old.state_dict().get(key)) or key == "fc.bias", key
+
+
+def test_the_same_classes_keep_everything():
+    old, new = create("resnet8", seed=0), create("resnet8", seed=1)
+    assert start_from(new, old.state_dict()) == []
+    assert all(torch.equal(value, old.state_dict()[key]) for key, value in new.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [("resnet14", "'layer1.1.conv1.weight' is missing"), ("resnet8x2", "has shape"), ("resnet8-B", "is missing")],
+)
+def test_weights_of_another_network_are_refused_by_key(other, words):
+    source = create("resnet8")
+    with pytest.raises(InputError, match=words):
+        start_from(create(other), source.state_dict())
+
+
+def test_a_run_can_start_from_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    changes = {"batch_size": 256}
+    first = resnets.train("digits", arch="resnet8", epochs=2, out="first", overrides=changes, display=list)
+    # With a rate of zero nothing moves, so the second run's filters are the first one's.
+    second = resnets.train(
+        "digits", recipe="finetune", weights="first", epochs=1, out="second", display=list,
+        overrides={"learning_rate": 0, "ema": 0, "crop": "none", "batch_size": 256},
+    )  # fmt: skip
+    assert second.info["arch"] == "resnet8"
+    assert json.loads((tmp_path / "second" / "run.json").read_text())["started_from"].endswith("weights.safetensors")
+    kept = first.model().state_dict()
+    for key, value in second.model().state_dict().items():
+        if "running" not in key and "num_batches" not in key:
+            assert torch.equal(value, kept[key]), key
+
+
+def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    resnets.models.save_weights(tmp_path / "other.safetensors", create("resnet14"))
+    for weights, words in (("other.safetensors", "another network"), ("nothing", "no such weights")):
+        with pytest.raises(InputError, match=words):
+            resnets.train("digits", arch="resnet8", weights=weights, out="run", display=list)
+        assert not (tmp_path / "run").exists()
