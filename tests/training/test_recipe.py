@@ -1,5 +1,6 @@
 """Recipes as values: typed overrides, JSON, and the 2015 schedule against the text of the paper."""
 
+import json
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from resnets.architecture import spec
 from resnets.errors import InputError
+from resnets.training.folder import readable
 from resnets.training.recipe import Recipe, image_side, override, parse_overrides, rate_factor
 from resnets.training.recipes import RECIPES, recipe
 
@@ -132,3 +134,14 @@ def test_progressive_resizing_ends_at_the_full_side():
     assert sides == [24] * 50 + [32] * 50
     assert image_side(found, 0, 100, 8) == 8  # digits are small enough
     assert {image_side(Recipe(), step, 100, 32) for step in range(100)} == {32}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(JSON)
+def test_run_json_reads_back_as_it_was(value):
+    assert json.loads(readable(value)) == value

@@ -125,7 +125,8 @@ class Run:
             batch_size: images at a time.
             device: `auto` takes the accelerator if there is one.
             workers: processes that decode what does not fit in memory.
-            skip_unreadable: leave unreadable images out and list them, instead of refusing.
+            skip_unreadable: leave unreadable images out and list them, instead of refusing; as the run itself did
+                when it is measured on its own source.
 
         Raises:
             InputError: a missing source or split, other classes, unreadable images, or damaged weights.
@@ -149,7 +150,7 @@ class Run:
             device=place,
             batch_size=batch_size,
             workers=workers,
-            skip_unreadable=skip_unreadable,
+            skip_unreadable=skip_unreadable or (own and bool(recorded.get("skip_unreadable"))),
         )
         name = recorded.get("name", found.name) if own else found.name
         return replace(result, split=chosen.name, source=name, notes=(*found.notes, *chosen.notes))

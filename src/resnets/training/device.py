@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from resnets.data import free_memory
 from resnets.errors import InputError
+from resnets.evaluation import pick_device
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,38 +64,18 @@ def choose_execution(
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision '{precision}' (one of: {', '.join(PRECISIONS)})")
-    name = _device(device)
-    kind = torch.device(name).type
+    place = pick_device(device)
+    kind = place.type
     if precision == "auto":
         precision = "bf16" if _multiplies_bf16(kind) else "fp32"
     if precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; on a processor use bf16 or fp32")
-    compiler = any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+    compiler = any(shutil.which(command) for command in ("g++", "clang++", "c++"))
     pays = kind == "cuda" or (kind == "cpu" and precision == "fp32" and compiler)
     return Execution(
-        device=name, precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
+        device=str(place), precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
         compiled=spatial and pays and steps >= COMPILE_STEPS and not deterministic, deterministic=deterministic,
     )  # fmt: skip
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"unknown device '{name}': expected auto, cpu, cuda, cuda:0 or mps") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device '{name}' is not here: torch sees {torch.cuda.device_count()} GPU(s); use --device cpu"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device 'mps' is not here; use --device cpu")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"device '{name}' is not supported: use cpu, cuda or mps")
-    return name
 
 
 def _multiplies_bf16(kind: str) -> bool:

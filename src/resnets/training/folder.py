@@ -65,7 +65,18 @@ def read_info(path: Path) -> dict[str, Any]:
 
 def write_info(path: Path, info: Mapping[str, Any]) -> None:
     """Write run.json, whole or not at all."""
-    write_text(path / "run.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+    write_text(path / "run.json", readable(info) + "\n")
+
+
+def readable(value: Any, margin: str = "") -> str:
+    """JSON with a line for every entry, but lists of plain values on one line: a confusion matrix is a row a line."""
+    inner = margin + "  "
+    if isinstance(value, Mapping) and value:
+        entries = [f"{inner}{json.dumps(key)}: {readable(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(entries) + f"\n{margin}}}"
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
+        return "[\n" + ",\n".join(inner + readable(item, inner) for item in value) + f"\n{margin}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
