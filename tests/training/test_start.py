@@ -59,3 +59,21 @@ def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=words):
             resnets.train("digits", arch="resnet8", weights=weights, out="run", display=list)
         assert not (tmp_path / "run").exists()
+
+
+def test_damaged_images_of_every_split_are_named_together_before_training(tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "val", "test"):
+        for name in ("a", "b"):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for k in range(4):
+                Image.new("RGB", (8, 8), (40 * k, 0, 0)).save(folder / f"{k}.png")
+        (tmp_path / "photos" / split / "a" / "0.png").write_bytes(b"damaged")
+    with pytest.raises(InputError) as caught:
+        resnets.train("photos", out="run", display=list)
+    assert all(f"photos/{split}/a/0.png" in str(caught.value) for split in ("train", "val", "test"))
+    assert "3 unreadable images of 24" in str(caught.value)
+    assert not (tmp_path / "run").exists()

@@ -100,78 +100,33 @@ def vgg19() -> NetworkSpec:
 
 
 def _entries() -> list[Entry]:
-    resnet, plain = "[R] table 1, stride in the 3x3 [G]", "[R] table 1, without shortcuts"
-    in_cifar, in_plain = "[R] section 4.2, option A", "[R] section 4.2, without shortcuts"
-    preact = "[I] section 4, full pre-activation"
     entry = Entry
+    resnet, v1 = "[R] table 1, stride in the 3x3 [G]", "[R] table 1, stride in the first 1x1"
+    plain, in_plain = "[R] table 1, without shortcuts", "[R] section 4.2, without shortcuts"
+    in_cifar, deep = "[R] section 4.2, option A", "[I] section 4, original ordering"
+    preact, full = "[I] section 4, full pre-activation", "full-preactivation"
+    x_tv, w_tv = "[X], as torchvision has it", "[W], as torchvision has it"
+    mlp = "[R] equation 1 with fully connected layers (section 3.2)"
     return [
         entry("resnet18", imagenet(18), 11_689_512, 1_814_073_344, resnet),
         entry("resnet34", imagenet(34), 21_797_672, 3_663_761_408, resnet),
         entry("resnet50", imagenet(50), 25_557_032, 4_089_184_256, resnet),
         entry("resnet101", imagenet(101), 44_549_160, 7_801_405_440, resnet),
         entry("resnet152", imagenet(152), 60_192_808, 11_513_626_624, resnet),
-        entry(
-            "resnet50-v1",
-            imagenet(50, stride_in="1x1"),
-            25_557_032,
-            3_857_973_248,
-            "[R] table 1, stride in the first 1x1",
-        ),
-        entry(
-            "resnet101-v1",
-            imagenet(101, stride_in="1x1"),
-            44_549_160,
-            7_570_194_432,
-            "[R] table 1, stride in the first 1x1",
-        ),
-        entry(
-            "resnet152-v1",
-            imagenet(152, stride_in="1x1"),
-            60_192_808,
-            11_282_415_616,
-            "[R] table 1, stride in the first 1x1",
-        ),
+        entry("resnet50-v1", imagenet(50, stride_in="1x1"), 25_557_032, 3_857_973_248, v1),
+        entry("resnet101-v1", imagenet(101, stride_in="1x1"), 44_549_160, 7_570_194_432, v1),
+        entry("resnet152-v1", imagenet(152, stride_in="1x1"), 60_192_808, 11_282_415_616, v1),
         entry("resnet18-A", imagenet(18, shortcut="A"), 11_515_688, 1_794_805_760, "[R] section 4.1, option A"),
         entry("resnet34-A", imagenet(34, shortcut="A"), 21_623_848, 3_644_493_824, "[R] table 3, option A"),
         entry("resnet34-C", imagenet(34, shortcut="C"), 22_716_840, 3_830_747_136, "[R] table 3, option C"),
         entry("plain18", imagenet(18, shortcut=_NONE), 11_515_688, 1_794_805_760, plain),
         entry("plain34", imagenet(34, shortcut=_NONE), 21_623_848, 3_644_493_824, plain),
         entry("vgg19", vgg19(), 143_667_240, 19_632_062_464, "[VGG] configuration E, taken from torchvision"),
-        entry(
-            "resnext50-32x4d",
-            imagenet(50, groups=32, group_width=4),
-            25_028_904,
-            4_230_479_872,
-            "[X] table 1",
-        ),
-        entry(
-            "resnext101-32x8d",
-            imagenet(101, groups=32, group_width=8),
-            88_791_336,
-            16_414_015_488,
-            "[X], as torchvision has it",
-        ),
-        entry(
-            "resnext101-64x4d",
-            imagenet(101, groups=64, group_width=4),
-            83_455_272,
-            15_460_270_080,
-            "[X] table 3",
-        ),
-        entry(
-            "wide-resnet50-2",
-            imagenet(50, group_width=128),
-            68_883_240,
-            11_398_021_120,
-            "[W] section 3.4, as torchvision has it",
-        ),
-        entry(
-            "wide-resnet101-2",
-            imagenet(101, group_width=128),
-            126_886_696,
-            22_753_050_624,
-            "[W], as torchvision has it",
-        ),
+        entry("resnext50-32x4d", imagenet(50, groups=32, group_width=4), 25_028_904, 4_230_479_872, "[X] table 1"),
+        entry("resnext101-32x8d", imagenet(101, groups=32, group_width=8), 88_791_336, 16_414_015_488, x_tv),
+        entry("resnext101-64x4d", imagenet(101, groups=64, group_width=4), 83_455_272, 15_460_270_080, x_tv),
+        entry("wide-resnet50-2", imagenet(50, group_width=128), 68_883_240, 11_398_021_120, w_tv),
+        entry("wide-resnet101-2", imagenet(101, group_width=128), 126_886_696, 22_753_050_624, w_tv),
         entry("resnet20", cifar(20), 269_722, 40_551_040, in_cifar),
         entry("resnet32", cifar(32), 464_154, 68_862_592, in_cifar),
         entry("resnet44", cifar(44), 658_586, 97_174_144, in_cifar),
@@ -183,40 +138,16 @@ def _entries() -> list[Entry]:
         entry("plain44", cifar(44, shortcut=_NONE), 658_586, 97_174_144, in_plain),
         entry("plain56", cifar(56, shortcut=_NONE), 853_018, 125_485_696, in_plain),
         entry("plain110", cifar(110, shortcut=_NONE), 1_727_962, 252_887_680, in_plain),
-        entry("resnet164", cifar_bottleneck(164), 1_704_154, 244_500_992, "[I] section 4, original ordering"),
-        entry(
-            "resnet1001",
-            cifar_bottleneck(1001),
-            10_328_602,
-            1_487_849_984,
-            "[I] section 4, original ordering",
-        ),
-        entry("preact-resnet110", cifar(110, ordering="full-preactivation"), 1_727_962, 252_887_680, preact),
-        entry(
-            "preact-resnet164",
-            cifar_bottleneck(164, ordering="full-preactivation"),
-            1_703_258,
-            244_500_992,
-            preact,
-        ),
-        entry(
-            "preact-resnet1001",
-            cifar_bottleneck(1001, ordering="full-preactivation"),
-            10_327_706,
-            1_487_849_984,
-            preact,
-        ),
-        entry("wrn-16-4", wide(16, 4), 2_748_890, 392_612_352, "[W] table 4"),
+        entry("resnet164", cifar_bottleneck(164), 1_704_154, 244_500_992, deep),
+        entry("resnet1001", cifar_bottleneck(1001), 10_328_602, 1_487_849_984, deep),
+        entry("preact-resnet110", cifar(110, ordering=full), 1_727_962, 252_887_680, preact),
+        entry("preact-resnet164", cifar_bottleneck(164, ordering=full), 1_703_258, 244_500_992, preact),
+        entry("preact-resnet1001", cifar_bottleneck(1001, ordering=full), 10_327_706, 1_487_849_984, preact),
+        entry("wrn-16-4", wide(16, 4), 2_748_890, 392_612_352, "[W]"),
         entry("wrn-40-4", wide(40, 4), 8_949_210, 1_298_582_016, "[W] table 4"),
         entry("wrn-28-10", wide(28, 10), 36_479_194, 5_243_328_768, "[W] table 4"),
-        entry(
-            "resmlp10",
-            residual_mlp(10),
-            142_858,
-            140_544,
-            "[R] equation 1 with fully connected layers (section 3.2)",
-        ),
-    ]
+        entry("resmlp10", residual_mlp(10), 142_858, 140_544, mlp),
+    ]  # fmt: skip
 
 
 ZOO: Mapping[str, Entry] = MappingProxyType(

@@ -12,7 +12,7 @@ from resnets.data.packed import Packed, Streamed, free_memory, load_split, pack
 from resnets.data.preprocessing import Preprocessing, choose_preprocessing, with_mean_image
 from resnets.data.random import draws, epoch_order, seed_of
 from resnets.data.sources import open_source
-from resnets.data.split import Source, Split, find_unreadable, hold_out, subset
+from resnets.data.split import Source, Split, UnreadableImagesError, find_unreadable, hold_out, refuse, subset
 
 __all__ = [
     "BUILTIN",
@@ -25,6 +25,7 @@ __all__ = [
     "Split",
     "Streamed",
     "UnreadableImage",
+    "UnreadableImagesError",
     "choose_preprocessing",
     "draws",
     "epoch_order",
@@ -38,6 +39,7 @@ __all__ = [
     "open_source",
     "pack",
     "read_image",
+    "refuse",
     "seed_of",
     "steps_per_epoch",
     "subset",

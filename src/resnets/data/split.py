@@ -198,12 +198,23 @@ def find_unreadable(split: Split) -> list[tuple[int, str, str]]:
     return [item for part in in_threads(check, len(split)) for item in part]
 
 
-def refuse(skipped: Iterable[tuple[str, str]], total: int) -> InputError:
+class UnreadableImagesError(InputError):
+    """Images that cannot be read, named in one line; `listed` holds (name, reason), `total` how many were looked at."""
+
+    def __init__(self, message: str, listed: Sequence[tuple[str, str]], total: int) -> None:
+        super().__init__(message)
+        self.listed, self.total = tuple(listed), total
+
+
+def refuse(skipped: Iterable[tuple[str, str]], total: int) -> UnreadableImagesError:
     """Return the error that names unreadable images and says what to do about them."""
     listed = list(skipped)
     shown = ", ".join(f"{name} ({reason})" for name, reason in listed[:100])
     more = f", and {len(listed) - 100} more (`resnets data` lists them)" if len(listed) > 100 else ""
     plural = "image" if len(listed) == 1 else "images"
-    return InputError(
-        f"{len(listed)} unreadable {plural} of {total}: {shown}{more}; repair or remove them, or pass --skip-unreadable"
+    return UnreadableImagesError(
+        f"{len(listed)} unreadable {plural} of {total}: {shown}{more};"
+        " repair or remove them, or pass --skip-unreadable",
+        listed,
+        total,
     )

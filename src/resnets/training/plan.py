@@ -14,10 +14,13 @@ from resnets.data import (
     Packed,
     Preprocessing,
     Source,
+    Streamed,
+    UnreadableImagesError,
     choose_preprocessing,
     hold_out,
     load_split,
     open_source,
+    refuse,
     steps_per_epoch,
     with_mean_image,
 )
@@ -101,17 +104,13 @@ def make_plan(
     if started_from is not None:
         start_from(network, load_weights(started_from))  # refuses weights that do not fit before anything is written
     require_memory(network, (preprocessing.channels, *side), min(chosen.batch_size, len(train)), execution.device)
-    data, checked = _load(source, preprocessing, skip_unreadable, workers)
+    loaded = _load(source, preprocessing, skip_unreadable, workers)
+    data = loaded["train"]
     if chosen.mean_image:
         if not isinstance(data, Packed):
             raise InputError("recipe setting mean_image needs images that fit in memory; use --set mean_image=false")
         preprocessing = with_mean_image(preprocessing, data.images)
-    skipped = [
-        {"path": name, "reason": reason}
-        for part in (data, checked)
-        if part is not None
-        for name, reason in part.skipped
-    ]
+    skipped = [{"path": name, "reason": reason} for part in loaded.values() for name, reason in part.skipped]
     label = wanted.name or "network"
     info = {
         "format": folder.FORMAT, "status": "running", "arch": label, "spec": spec.to_dict(), "recipe": chosen.to_dict(),
@@ -131,7 +130,7 @@ def make_plan(
     }  # fmt: skip
     path = path or folder.free_folder(None, f"{Path(source_name).name}-{label}")
     return Plan(
-        path, source, spec, chosen, preprocessing, execution, seed, workers, data, checked, info,
+        path, source, spec, chosen, preprocessing, execution, seed, workers, data, loaded.get("validation"), info,
         (*source.notes, *notes, *upright, *_skip_notes(skipped)),
     )  # fmt: skip
 
@@ -173,21 +172,33 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int) -> Plan:
     if sizes != recorded["splits"] or list(source.classes) != info["classes"]:
         raise InputError(f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed")
     preprocessing = Preprocessing.from_dict(info["preprocessing"])
-    data, checked = _load(source, preprocessing, recorded["skip_unreadable"], workers)
+    loaded = _load(source, preprocessing, recorded["skip_unreadable"], workers)
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
     choose_execution(device=execution.device, precision=execution.precision)  # refuses a device that is gone
     return Plan(
         path, source, NetworkSpec.from_dict(info["spec"]), Recipe.from_dict(info["recipe"]), preprocessing, execution,
-        info["seed"], workers, data, checked, {**info, "status": "running"}, (),
+        info["seed"], workers, loaded["train"], loaded.get("validation"), {**info, "status": "running"}, (),
     )  # fmt: skip
 
 
-def _load(source: Source, preprocessing: Preprocessing, skip: bool, workers: int) -> tuple[Any, Any]:
-    data = load_split(source.splits["train"], preprocessing, training=True, skip_unreadable=skip, workers=workers)
-    validation = source.splits.get("validation")
-    if validation is None or len(validation) == 0:
-        return data, None
-    return data, load_split(validation, preprocessing, training=False, skip_unreadable=skip, workers=workers)
+def _load(source: Source, preprocessing: Preprocessing, skip: bool, workers: int) -> dict[str, Packed | Streamed]:
+    """Decode every split, so that all damaged images are named together and before the training, not after it."""
+    loaded: dict[str, Packed | Streamed] = {}
+    listed: list[tuple[str, str]] = []
+    total = 0
+    for name, split in source.splits.items():
+        total += len(split)
+        if len(split) == 0 and name != "train":
+            continue
+        try:
+            loaded[name] = load_split(
+                split, preprocessing, training=name == "train", skip_unreadable=skip, workers=workers
+            )
+        except UnreadableImagesError as error:
+            listed += error.listed
+    if listed:
+        raise refuse(listed, total)
+    return loaded
 
 
 def _skip_notes(skipped: Sequence[Mapping[str, str]]) -> list[str]:
