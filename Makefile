@@ -24,8 +24,9 @@ setup: $(READY)
 demo: $(READY)
 	@$(PYTHON) examples/demo.py
 
+# One process a core, one thread each: the tests start many small commands. A module stays in one process.
 test: $(READY)
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses auto --dist loadscope
 
 check: $(READY)
 	$(VENV)/bin/ruff format --check

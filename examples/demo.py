@@ -46,9 +46,7 @@ def main(run: Path = RUN) -> int:
 
     top1 = json.loads((run / "run.json").read_text(encoding="utf-8"))["results"]["test"]["top1"]
     reached = top1 >= EXPECTED
-    print(
-        f"\ntest top-1 {top1:.2f} %, at least {EXPECTED:g} % expected: {'reached' if reached else 'missed'}"
-    )
+    print(f"\ntest top-1 {top1:.2f} %, at least {EXPECTED:g} % expected: {'reached' if reached else 'missed'}")
     return 0 if reached else 1
 
 

@@ -115,9 +115,7 @@ def loaded_by(*arguments: str) -> tuple[set[str], float]:
         timeout=60,
     )
     rows = [
-        line.split("|")
-        for line in done.stderr.splitlines()
-        if line.startswith("import time:") and "[us]" not in line
+        line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:") and "[us]" not in line
     ]
     own = [int(row[0].split(":")[1]) for row in rows]
     return {row[2].strip().split(".")[0] for row in rows}, sum(own) / 1e6
@@ -153,12 +151,7 @@ def test_exported_names():
 def test_lazy_names_match_those_that_type_checkers_see():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     block = next(n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
-    seen = {
-        alias.name: node.module
-        for node in block.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert {name: module.removeprefix("resnets.") for name, module in seen.items()} == resnets._ROOM
     assert set(seen) | {"open_run"} == set(resnets.__all__)
 

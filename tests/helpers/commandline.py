@@ -57,8 +57,6 @@ def images(folder: Path, classes: Sequence[str], count: int, *, side: int = 12, 
 def fingerprint(folder: Path) -> dict[str, str]:
     """Every path below `folder` with the digest of its bytes."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.is_file()
-        else "folder"
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
         for path in sorted(folder.rglob("*"))
     }

@@ -56,12 +56,12 @@ class Weights:
         mean, var = self.get(f"{name}.running_mean"), self.get(f"{name}.running_var")
         return batch_norm(x, mean, var, self.get(f"{name}.weight"), self.get(f"{name}.bias"), eps=1e-5)
 
-    def shortcut(self, x: Tensor, channels: int) -> Tensor:
+    def shortcut(self, x: Tensor, channels: int, *, normalised: bool = True) -> Tensor:
         """Option A, B, C or the identity, whatever the network has weights for."""
         stride = max(self.strides)
         if "downsample.0.weight" in self:
             x = conv2d(x, self.get("downsample.0.weight"), stride=stride)
-            return self.bn("downsample.1", x) if "downsample.1.weight" in self else x
+            return self.bn("downsample.1", x) if normalised else x
         x = x[:, :, ::stride, ::stride]
         batch, had, height, width = x.shape
         return torch.cat([x, torch.zeros(batch, channels - had, height, width)], 1) if had < channels else x
@@ -111,7 +111,8 @@ def full_preactivation(w: Weights, x: Tensor, *, three: bool, has: bool, first: 
     y = w.conv(2, relu(w.bn(2, y)))
     if three:
         y = w.conv(3, relu(w.bn(3, y)))
-    return w.shortcut(active if reshapes else x, y.shape[1]) + y if has else y
+    # The authors' code (KaimingHe/resnet-1k-layers) normalises no projection here.
+    return w.shortcut(active if reshapes else x, y.shape[1], normalised=False) + y if has else y
 
 
 UNITS: dict[str, Callable[..., Tensor]] = {
