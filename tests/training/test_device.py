@@ -19,12 +19,12 @@ def test_bf16_only_where_the_processor_multiplies_it(monkeypatch):
 def test_compilation_needs_a_long_run_a_compiler_and_no_promise_of_equal_bits(monkeypatch):
     monkeypatch.setattr(room, "_multiplies_bf16", lambda kind: False)
     monkeypatch.setattr(room.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert choose_execution(device="cpu", steps=COMPILE_STEPS).compiled
-    assert not choose_execution(device="cpu", steps=COMPILE_STEPS - 1).compiled
-    assert not choose_execution(device="cpu", steps=COMPILE_STEPS, deterministic=True).compiled
-    assert not choose_execution(device="cpu", steps=COMPILE_STEPS, spatial=False).compiled
+    assert choose_execution(device="cpu", steps=9 * COMPILE_STEPS).compiled
+    assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS - 1).compiled
+    assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS, deterministic=True).compiled
+    assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS, spatial=False).compiled
     monkeypatch.setattr(room.shutil, "which", lambda name: None)
-    assert not choose_execution(device="cpu", steps=COMPILE_STEPS).compiled
+    assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS).compiled
 
 
 @pytest.mark.parametrize(

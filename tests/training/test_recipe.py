@@ -145,3 +145,18 @@ JSON = st.recursive(
 @given(JSON)
 def test_run_json_reads_back_as_it_was(value):
     assert json.loads(readable(value)) == value
+
+
+def test_counting_in_epochs_overrides_the_papers_steps():
+    found = recipe("paper", spec("resnet20"), changes={"epochs": 2})
+    assert found.total_steps(steps_per_epoch=351) == 702
+
+
+def test_networks_that_cannot_shrink_are_not_shrunk():
+    assert recipe("fast", spec("resmlp10")).shrink == recipe("fast", spec("vgg19")).shrink == 1
+
+
+@pytest.mark.parametrize("key", ["name", "images", "spec"])
+def test_what_is_no_setting_cannot_be_set(key):
+    with pytest.raises(InputError, match="unknown recipe setting"):
+        recipe("fast", spec("resnet20"), changes={key: "x"})

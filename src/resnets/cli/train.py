@@ -48,7 +48,11 @@ def train(
         Parameter(negative=(), show_default=False, help="go on with the run in --out, with the settings it has"),
     ] = False,
     workers: Annotated[
-        int | None, Parameter(validator=Number(gte=0), help="processes that decode images [default: 0]")
+        int | None,
+        Parameter(
+            validator=Number(gte=0),
+            help="processes that decode [default: one a core if images do not fit in memory]",
+        ),
     ] = None,
     device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps, … [default: auto]")] = None,
     precision: Annotated[
@@ -82,12 +86,9 @@ def train(
     given: dict[str, Any] = {
         "arch": arch, "recipe": recipe, "overrides": set_, "seed": seed, "epochs": epochs, "workers": workers,
         "device": device, "precision": precision, "size": size, "weights": weights,
+        "threads": threads,
     }  # fmt: skip
     _check(source, out, resume)
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
     from resnets import training
     from resnets.cli.display import display
 

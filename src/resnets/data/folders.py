@@ -81,6 +81,9 @@ def open_folders(name: str, root: Path, *, strict: bool = True) -> Source:
         if found.ignored:
             files = "file that is no image" if found.ignored == 1 else "files that are no images"
             notes.append(f"{found.ignored} {files} in {found.path} ignored")
+        if not any(found.images.values()):
+            notes.append(f"the {split} split holds no images and is left out")
+            continue
         paths = [path for word in classes for path in found.images.get(word, ())]
         counts = [len(found.images.get(word, ())) for word in classes]
         splits[split] = FileSplit(paths, np.repeat(np.arange(len(classes), dtype=np.int64), counts))

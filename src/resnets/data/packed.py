@@ -113,7 +113,7 @@ def load_split(
     Args:
         split: the images.
         preprocessing: size and channels of the evaluation view.
-        training: whether `train_batches` will be asked for.
+        training: whether `train_batches` will be asked for random resized crops of it.
         skip_unreadable: leave unreadable images out, and list them in `skipped`, instead of refusing.
         workers: threads that decode now; 0 is one a core.
         memory_limit: bytes that packed images may take; by default two fifths of what is free.

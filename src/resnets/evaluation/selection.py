@@ -108,7 +108,8 @@ def choose_own(source: Source, info: Mapping[str, Any], split: str | None) -> Se
     recorded = info["source"]
     held_out = recorded.get("held_out")
     if split is None:
-        split = "test" if "test" in source.splits else "validation"
+        whole = "validation" if "validation" in source.splits or held_out is not None else "train"
+        split = "test" if "test" in source.splits else whole
     if held_out is None or split == "test":
         selection = Selection(split, _named(source, split))
     else:

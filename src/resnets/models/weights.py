@@ -61,7 +61,7 @@ def start_from(net: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
             raise InputError(f"'{key}' is {where} the weights: they are of another network")
     changed = [key for key, value in own.items() if value.shape != weights[key].shape]
     for key in changed:
-        if not key.startswith("fc."):
+        if not key.startswith(("fc.", "classifier.6.")):  # the last layer of ours, and of VGG-19
             raise InputError(
                 f"'{key}' has shape {list(weights[key].shape)} in the weights and {list(own[key].shape)} in the network"
             )

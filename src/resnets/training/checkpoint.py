@@ -63,33 +63,46 @@ def save(state: State, folder: Path) -> Path:
     return target
 
 
-def restore(state: State, folder: Path) -> bool:
-    """Bring `state` to the newest checkpoint in `folder`; False when there is none.
+def restore(state: State, folder: Path) -> list[str] | None:
+    """Bring `state` to the newest sound checkpoint in `folder`.
+
+    Returns:
+        What was wrong with newer ones, a line each; None when there is no checkpoint at all.
 
     Raises:
-        InputError: the checkpoint does not fit the network or cannot be read.
+        InputError: there are checkpoints, and none can be read.
     """
-    found = checkpoints(folder)
-    if not found:
-        return False
-    newest = found[-1]
-    tensors = load_weights(newest / "model.safetensors")
+    damaged: list[str] = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            _restore(state, path)
+            return damaged
+        except InputError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise InputError(f"no checkpoint can be read: {'; '.join(damaged)}; start a new run in another --out")
+    return None
+
+
+def _restore(state: State, path: Path) -> None:
+    tensors, moments = load_weights(path / "model.safetensors"), load_weights(path / "optimizer.safetensors")
     try:
+        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        values = {key: facts[key] for key in ("step", "best", "progress", "seconds", "cpu_seconds")}
+        average = {key: tensors[f"average.{key}"] for key in state.average or {}}
         state.net.load_state_dict(
             {key.removeprefix("net."): value for key, value in tensors.items() if key.startswith("net.")}
         )
-        facts = json.loads((newest / "state.json").read_text(encoding="utf-8"))
-        state.step, state.best, state.progress = facts["step"], facts["best"], facts["progress"]
-        state.seconds, state.cpu_seconds = facts["seconds"], facts["cpu_seconds"]
+        _restore_optimisers(state.optimisers, moments)
     except (RuntimeError, KeyError, ValueError, OSError) as error:
-        raise InputError(f"{newest}: not a checkpoint of this run ({str(error).splitlines()[0]})") from None
-    if state.average is not None:
-        for key, value in state.average.items():
-            value.copy_(tensors[f"average.{key}"])
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not a sound checkpoint of this run ({reason})") from None
+    for key, value in average.items():
+        state.average[key].copy_(value)  # type: ignore[index]  # the loop is empty where there is no average
     if state.scaler is not None and facts["scaler"]:
         state.scaler.load_state_dict(facts["scaler"])
-    _restore_optimisers(state.optimisers, load_weights(newest / "optimizer.safetensors"))
-    return True
+    for key, value in values.items():
+        setattr(state, key, value)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -168,3 +181,8 @@ def _restore_optimisers(optimisers: list[torch.optim.Optimizer], tensors: dict[s
                 state.setdefault(int(index), {})[key] = value
         packed["state"] = state
         optimiser.load_state_dict(packed)
+        for weight, entry in optimiser.state.items():
+            for key, value in entry.items():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    # Files are contiguous, weights may be channels_last, and fused SGD walks both as flat memory.
+                    entry[key] = torch.empty_like(weight).copy_(value)

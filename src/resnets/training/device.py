@@ -17,8 +17,8 @@ from resnets.evaluation import pick_device
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Compiling costs about a minute and saves about a quarter of each fp32 step (docs/LOG.md): shorter runs do without.
-COMPILE_STEPS = 2_000
+# Compiling takes some 5 s a unit and saves about a quarter of each fp32 step (docs/LOG.md): shorter runs do without.
+COMPILE_STEPS = 200  # a unit
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def choose_execution(
     precision: str = "auto",
     deterministic: bool = False,
     steps: int = 0,
+    units: int = 9,
     spatial: bool = True,
 ) -> Execution:
     """Decide how to compute.
@@ -57,6 +58,7 @@ def choose_execution(
         precision: `auto` is bf16 where the processor multiplies it natively, else fp32.
         deterministic: bit-equal reruns: deterministic kernels, nothing compiled.
         steps: optimiser steps to come; compilation must have time to pay.
+        units: residual units to compile.
         spatial: the network is convolutional.
 
     Raises:
@@ -71,10 +73,10 @@ def choose_execution(
     if precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; on a processor use bf16 or fp32")
     compiler = any(shutil.which(command) for command in ("g++", "clang++", "c++"))
-    pays = kind == "cuda" or (kind == "cpu" and precision == "fp32" and compiler)
+    pays = compiler and (kind == "cuda" or (kind == "cpu" and precision == "fp32"))
     return Execution(
         device=str(place), precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
-        compiled=spatial and pays and steps >= COMPILE_STEPS and not deterministic, deterministic=deterministic,
+        compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic, deterministic=deterministic,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def free_folder(out: str | os.PathLike[str] | None, label: str) -> Path:
     """The folder of a new run: `out`, or the first free `runs/LABEL`, `runs/LABEL-2` and so on.
 
     Raises:
-        InputError: `out` already holds a run, or is a file.
+        InputError: `out` already holds a run or anything else, or is a file.
     """
     if out is None:
         base = Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
@@ -43,6 +43,8 @@ def free_folder(out: str | os.PathLike[str] | None, label: str) -> Path:
         )
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; --out names a folder for the run")
+    if path.exists() and any(path.iterdir()):
+        raise InputError(f"{path} is not empty; --out names a new folder for the run")
     return path
 
 

@@ -45,7 +45,7 @@ class Record:
 
 
 class NonFiniteError(InputError):
-    """The loss or a gradient became NaN or infinite; the weights were not touched."""
+    """The loss or a gradient became NaN or infinite; no weight was touched, and nothing of that step is saved."""
 
 
 def fit(
@@ -82,7 +82,10 @@ def fit(
     total = recipe.total_steps(per_epoch)
     epochs = -(-total // per_epoch)
     device = torch.device(execution.device)
-    compute = torch.compile(state.net, dynamic=False) if execution.compiled else state.net
+    compute: Callable[[Tensor], Tensor] = state.net
+    if execution.compiled:
+        torch._dynamo.config.suppress_errors = True  # a machine whose compiler fails trains all the same, uncompiled
+        compute = torch.compile(state.net, dynamic=False)
     while state.step < total:
         epoch, start = divmod(state.step, per_epoch)
         side = image_side(recipe, state.step, total, preprocessing.size)
@@ -165,9 +168,8 @@ def _step(
         weight.grad = None
     total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.long)
     count = len(batch.indices)
-    for images, targets in zip(
-        batch.images.split(recipe.batch_size), batch.targets.split(recipe.batch_size), strict=True
-    ):
+    parts = -(-count // recipe.batch_size)  # of even sizes: batch normalisation needs more than one image in each
+    for images, targets in zip(batch.images.tensor_split(parts), batch.targets.tensor_split(parts), strict=True):
         images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
         with torch.autocast(device.type, execution.autocast, enabled=execution.autocast is not None):
             logits = compute(images)
@@ -182,11 +184,11 @@ def _step(
     mean_loss, size = torch.stack([total_loss, norm.float()]).tolist()
     if mean_loss != mean_loss or abs(mean_loss) == float("inf") or (state.scaler is None and not size < float("inf")):
         what = "loss" if not abs(mean_loss) < float("inf") else "gradient"
-        names = [data.name(int(index)) for index in batch.indices[:3]]
+        names = [data.name(int(index)) for index in batch.indices]
         raise NonFiniteError(
             f"the {what} of step {state.step + 1} is not finite ({mean_loss:g}); the weights are as the step before"
-            f" left them. Its {count} images begin with {', '.join(names)}. Try a lower rate:"
-            f" --set learning_rate={recipe.learning_rate / 10:g}, or --precision fp32"
+            f" left them. Try a lower rate"
+            f" (--set learning_rate={recipe.learning_rate / 10:g}) or --precision fp32. Its images: {', '.join(names)}"
         )
     _update(state, recipe, parameters, size)
     return mean_loss, int(correct)
@@ -214,6 +216,11 @@ def _update(state: State, recipe: Recipe, parameters: list[nn.Parameter], norm: 
         with torch.no_grad():
             for key, value in state.net.state_dict().items():
                 if value.is_floating_point():
-                    state.average[key].lerp_(value, 1 - recipe.ema)
+                    state.average[key].lerp_(value, 1 - average_decay(recipe.ema, state.step))
                 else:
                     state.average[key].copy_(value)
+
+
+def average_decay(ema: float, step: int) -> float:
+    """Decay of the averaged weights after `step` steps: lower at first, so that the initial weights are forgotten."""
+    return min(ema, (1 + step) / (10 + step))

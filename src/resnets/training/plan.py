@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from resnets.architecture import SMALL_IMAGE, NetworkSpec
 from resnets.architecture import spec as make_spec
 from resnets.data import (
+    BUILTIN,
     Packed,
     Preprocessing,
     Source,
@@ -29,7 +32,7 @@ from resnets.evaluation import Run
 from resnets.models import build, load_weights, start_from
 from resnets.training import folder
 from resnets.training.device import Execution, choose_execution, require_memory
-from resnets.training.recipe import Recipe, override
+from resnets.training.recipe import Recipe, image_side, override
 from resnets.training.recipes import recipe as make_recipe
 
 
@@ -59,7 +62,7 @@ def make_plan(
     changes: Mapping[str, Any],
     seed: int,
     out: str | os.PathLike[str] | None,
-    workers: int,
+    workers: int | None,
     device: str,
     precision: str,
     deterministic: bool,
@@ -79,7 +82,7 @@ def make_plan(
     started_from, known = _beginning(weights)
     wanted = wanted or known
     if isinstance(recipe, str):
-        make_recipe(recipe, wanted or make_spec("resnet20"), **changes)
+        make_recipe(recipe, wanted or make_spec("resnet20"), changes=changes)
     path = folder.free_folder(out, "run") if out is not None else None
     source = open_source(source_name)
     if "train" not in source.splits:
@@ -98,13 +101,16 @@ def make_plan(
     preprocessing = choose_preprocessing(train, size=preprocessing.size, channels=preprocessing.channels)
     total = chosen.total_steps(steps_per_epoch(len(train), chosen.batch_size * chosen.accumulate))
     execution = choose_execution(
-        device=device, precision=precision, deterministic=deterministic, steps=total, spatial=spec.unit != "linear"
-    )
-    network = build(spec, seed=seed)
+        device=device, precision=precision, deterministic=deterministic, steps=total, units=spec.total_units,
+        spatial=spec.unit != "linear",
+    )  # fmt: skip
+    _check_shapes(spec, chosen, len(train))
+    with torch.device("meta"):  # counts and shapes without memory: a slip of a digit should not take the machine down
+        shadow = build(spec)
+    require_memory(shadow, (preprocessing.channels, *side), min(chosen.batch_size, len(train)), execution.device)
     if started_from is not None:
-        start_from(network, load_weights(started_from))  # refuses weights that do not fit before anything is written
-    require_memory(network, (preprocessing.channels, *side), min(chosen.batch_size, len(train)), execution.device)
-    loaded = _load(source, preprocessing, skip_unreadable, workers)
+        start_from(build(spec), load_weights(started_from))  # refuses weights that do not fit
+    loaded = _load(source, preprocessing, chosen, skip_unreadable)
     data = loaded["train"]
     if chosen.mean_image:
         if not isinstance(data, Packed):
@@ -115,7 +121,7 @@ def make_plan(
     info = {
         "format": folder.FORMAT, "status": "running", "arch": label, "spec": spec.to_dict(), "recipe": chosen.to_dict(),
         "source": {
-            "name": source_name, "path": str(Path(source_name).resolve()) if Path(source_name).exists() else None,
+            "name": source_name, "path": _path(source_name),
             "splits": {name: len(split) for name, split in source.splits.items()}, "held_out": held_out,
             "skip_unreadable": skip_unreadable, "skipped": skipped,
         },
@@ -124,13 +130,14 @@ def make_plan(
         "execution": {
             "device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled,
         },
-        "workers": workers, "parameters": sum(weight.numel() for weight in network.parameters()),
+        "parameters": sum(weight.numel() for weight in shadow.parameters()),
         "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),
         "started_from": started_from, "started": folder.now(), "finished": None, "results": {}, "weights": None,
     }  # fmt: skip
     path = path or folder.free_folder(None, f"{Path(source_name).name}-{label}")
     return Plan(
-        path, source, spec, chosen, preprocessing, execution, seed, workers, data, loaded.get("validation"), info,
+        path, source, spec, chosen, preprocessing, execution, seed, _workers(workers, data), data,
+        loaded.get("validation"), info,
         (*source.notes, *notes, *upright, *_skip_notes(skipped)),
     )  # fmt: skip
 
@@ -154,7 +161,7 @@ def _recipe(
     """The recipe for this network and source, with what the user should be told about it."""
     if isinstance(recipe, Recipe):
         return override(recipe, changes), []
-    chosen = make_recipe(recipe, spec, images=len(source.splits["train"]), **changes)
+    chosen = make_recipe(recipe, spec, images=len(source.splits["train"]), changes=changes)
     if source.mirrors or chosen.flip == "none" or "flip" in changes:
         return chosen, []
     return chosen.replace(flip="none"), [
@@ -162,7 +169,7 @@ def _recipe(
     ]
 
 
-def resumed_plan(path: Path, info: dict[str, Any], workers: int) -> Plan:
+def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     """The plan of a run to resume, from its own run.json alone."""
     recorded, facts = info["source"], info["execution"]
     source = open_source(recorded["path"] or recorded["name"])
@@ -171,17 +178,18 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int) -> Plan:
     sizes = {name: len(split) for name, split in source.splits.items()}
     if sizes != recorded["splits"] or list(source.classes) != info["classes"]:
         raise InputError(f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed")
-    preprocessing = Preprocessing.from_dict(info["preprocessing"])
-    loaded = _load(source, preprocessing, recorded["skip_unreadable"], workers)
+    preprocessing, recipe = Preprocessing.from_dict(info["preprocessing"]), Recipe.from_dict(info["recipe"])
+    loaded = _load(source, preprocessing, recipe, recorded["skip_unreadable"])
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
     choose_execution(device=execution.device, precision=execution.precision)  # refuses a device that is gone
     return Plan(
-        path, source, NetworkSpec.from_dict(info["spec"]), Recipe.from_dict(info["recipe"]), preprocessing, execution,
-        info["seed"], workers, loaded["train"], loaded.get("validation"), {**info, "status": "running"}, (),
+        path, source, NetworkSpec.from_dict(info["spec"]), recipe, preprocessing, execution,
+        info["seed"], _workers(workers, loaded["train"]), loaded["train"],
+        loaded.get("validation"), {**info, "status": "running"}, (),
     )  # fmt: skip
 
 
-def _load(source: Source, preprocessing: Preprocessing, skip: bool, workers: int) -> dict[str, Packed | Streamed]:
+def _load(source: Source, preprocessing: Preprocessing, recipe: Recipe, skip: bool) -> dict[str, Packed | Streamed]:
     """Decode every split, so that all damaged images are named together and before the training, not after it."""
     loaded: dict[str, Packed | Streamed] = {}
     listed: list[tuple[str, str]] = []
@@ -192,7 +200,7 @@ def _load(source: Source, preprocessing: Preprocessing, skip: bool, workers: int
             continue
         try:
             loaded[name] = load_split(
-                split, preprocessing, training=name == "train", skip_unreadable=skip, workers=workers
+                split, preprocessing, training=name == "train" and recipe.crop == "resized", skip_unreadable=skip
             )
         except UnreadableImagesError as error:
             listed += error.listed
@@ -201,38 +209,40 @@ def _load(source: Source, preprocessing: Preprocessing, skip: bool, workers: int
     return loaded
 
 
+def _workers(workers: int | None, data: Packed | Streamed) -> int:
+    """What is decoded for every batch deserves a process a core; what lies in memory needs none."""
+    if workers is None:
+        return (os.cpu_count() or 1) if isinstance(data, Streamed) else 0
+    return workers
+
+
+def _path(source_name: str) -> str | None:
+    """Where a source lies, unless it goes by a built-in name, which wins over a folder called so."""
+    path = Path(source_name)
+    return str(path.resolve()) if source_name not in BUILTIN and path.exists() else None
+
+
+def _check_shapes(spec: NetworkSpec, recipe: Recipe, images: int) -> None:
+    """Refuse what would fail only at some later step: images shrunk too far, batches of one.
+
+    Raises:
+        InputError: names the setting.
+    """
+    side = min(spec.image_size or (1, 1))
+    smallest = image_side(recipe, 0, 1_000, side)
+    if smallest != side:
+        if spec.unit == "linear":
+            raise InputError("recipe setting shrink: fully connected layers have one image size; use shrink=1")
+        spec.replace(image_size=(smallest, smallest)).map_sizes()
+    whole = min(recipe.batch_size * recipe.accumulate, images)
+    if spec.norm == "batch" and whole // -(-whole // recipe.batch_size) < 2:
+        raise InputError(
+            "recipe setting batch_size: batch normalisation needs at least 2 images in a batch; use 2 or norm=group"
+        )
+
+
 def _skip_notes(skipped: Sequence[Mapping[str, str]]) -> list[str]:
     if not skipped:
         return []
     named = [f"  {item['path']}: {item['reason']}" for item in skipped]
     return [f"{len(skipped)} unreadable images are left out:", *named]
-
-
-def check_same(
-    path: Path,
-    info: Mapping[str, Any],
-    source: str | os.PathLike[str] | None,
-    arch: str | os.PathLike[str] | NetworkSpec | None,
-    recipe: str | Recipe | None,
-    changes: Mapping[str, Any],
-    seed: int | None,
-) -> None:
-    """Refuse to resume with settings that contradict the run's own."""
-    spec, recorded = NetworkSpec.from_dict(info["spec"]), Recipe.from_dict(info["recipe"])
-    advice = "resume without it, or start a new run in another --out"
-    if arch is not None:
-        size = spec.image_size or (1, 1)
-        asked, _ = make_spec(arch).fit(image_size=size, in_channels=spec.in_channels, num_classes=spec.num_classes)
-        if asked != spec:
-            raise InputError(f"{path} is a run of {info['arch']}, not of {asked.name or 'this network'}; {advice}")
-    if recipe is not None and (recipe if isinstance(recipe, str) else recipe.name) != recorded.name:
-        raise InputError(f"{path} follows the recipe {recorded.name}, not {recipe}; {advice}")
-    if override(recorded, changes) != recorded:
-        different = [key for key in changes if getattr(override(recorded, changes), key) != getattr(recorded, key)]
-        raise InputError(f"{path} has {different[0]}={getattr(recorded, different[0])}; {advice}")
-    if seed is not None and seed != info["seed"]:
-        raise InputError(f"{path} has seed {info['seed']}, not {seed}; {advice}")
-    if source is not None:
-        name, resolved = os.fspath(source), str(Path(source).resolve())
-        if name != info["source"]["name"] and resolved != info["source"]["path"]:
-            raise InputError(f"{path} is trained on {info['source']['name']}, not on {name}; {advice}")

@@ -112,7 +112,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
         """Read `to_dict`'s form; InputError names an unknown key."""
-        return override(cls(), dict(data))
+        fields_ = {key: value for key, value in data.items() if key != "name"}
+        return dataclasses.replace(override(cls(), fields_), name=str(data.get("name", "custom")))
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -121,12 +122,14 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     Raises:
         InputError: an unknown key (the nearest is named) or a value of the wrong type or range.
     """
-    types = typing.get_type_hints(Recipe)
+    types = {key: kind for key, kind in typing.get_type_hints(Recipe).items() if key != "name"}
     typed = {}
     for key, value in changes.items():
         if key not in types:
             raise InputError(f"unknown recipe setting '{key}'{nearest(key, types)} (settings: {', '.join(types)})")
         typed[key] = _typed(key, value, types[key])
+    if "epochs" in typed and "iterations" not in typed:
+        typed["iterations"] = None  # whoever counts in epochs does not mean the paper's 64,000 steps
     return dataclasses.replace(recipe, **typed)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from resnets.architecture import NetworkSpec
-from resnets.data import eval_batches
+from resnets.data import Packed, eval_batches, steps_per_epoch
 from resnets.errors import InputError
 from resnets.evaluation import Run, evaluate, write_report
 from resnets.models import build, load_weights, start_from
@@ -26,8 +26,9 @@ from resnets.training.checkpoint import State
 from resnets.training.device import determinism
 from resnets.training.loop import Record, fit
 from resnets.training.optimiser import make_optimisers
-from resnets.training.plan import Plan, check_same, make_plan, resumed_plan
+from resnets.training.plan import Plan, make_plan, resumed_plan
 from resnets.training.recipe import Recipe, parse_overrides
+from resnets.training.resume import check_same
 
 SAVE_SECONDS = 600.0  # between checkpoints within a long epoch
 LOGGED_STEPS = 2_000  # step lines in metrics.jsonl, at most
@@ -59,13 +60,14 @@ def train(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     epochs: int | None = None,
-    workers: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
+    workers: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     deterministic: bool = False,
     skip_unreadable: bool = False,
     size: int | None = None,
     weights: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
     display: Display = lines,
 ) -> Run:
     """Train a network on a source of images.
@@ -79,14 +81,15 @@ def train(
         out: the run folder; None makes one under `runs/`.
         resume: go on with the run in `out`, with its own settings; what is given besides must not contradict them.
         epochs: short for the override of that name.
-        workers: processes that decode images that do not fit in memory.
-        device: `auto`, `cpu`, `cuda`, `mps`.
-        precision: `auto`, `fp32`, `bf16`, `fp16`.
+        workers: processes that decode images that do not fit in memory; None is one a core.
+        device: `auto` (the default), `cpu`, `cuda`, `mps`.
+        precision: `auto` (the default), `fp32`, `bf16`, `fp16`.
         deterministic: bit-equal reruns.
         skip_unreadable: leave unreadable images out, and list them, instead of refusing to train.
         size: side of the images in pixels; None follows the images.
         weights: a finished run, or a safetensors file, to start from; its network is the default `arch`, and its
             classifier is kept only if the number of classes is the same.
+        threads: of the processor; None is torch's own choice or, when resuming, what the run had.
         display: consumes the records as they come.
 
     Returns:
@@ -104,16 +107,24 @@ def train(
             raise InputError("resuming needs the run folder: resnets train --resume --out RUN")
         path = Path(out)
         info = folder.read_info(path)
-        check_same(path, info, source, arch, recipe, changes, seed)
+        check_same(
+            path, info, source=source, arch=arch, recipe=recipe, changes=changes, seed=seed, device=device,
+            precision=precision, deterministic=deterministic, skip_unreadable=skip_unreadable, size=size,
+            weights=weights,
+        )  # fmt: skip
         if info.get("status") == "finished":
             return Run.open(path)
+        # The number of threads decides in what order sums are taken, so it belongs to the bits of a run.
+        torch.set_num_threads(threads or int(info["hardware"]["threads"]))
         plan = resumed_plan(path, info, workers)
     else:
         if source is None:
             raise InputError("nothing to train on: name a source, such as digits or a folder of class folders")
+        if threads is not None:
+            torch.set_num_threads(threads)
         plan = make_plan(
             os.fspath(source), arch=arch, recipe=recipe or "fast", changes=changes, seed=seed or 0, out=out,
-            workers=workers, device=device, precision=precision, deterministic=deterministic,
+            workers=workers, device=device or "auto", precision=precision or "auto", deterministic=deterministic,
             skip_unreadable=skip_unreadable, size=size, weights=weights,
         )  # fmt: skip
     with determinism(plan.execution.deterministic):
@@ -129,20 +140,25 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
     store.mkdir(exist_ok=True)
     device = plan.execution.device
     net = build(plan.spec, seed=plan.seed).to(device).to(memory_format=plan.execution.memory_format)
-    beginning = plan.info["started_from"]
-    if beginning is not None:
-        again = start_from(net, load_weights(beginning))
-        yield Record("note", message=f"starting from {beginning}" + (f"; new: {', '.join(again)}" if again else ""))
     average = {key: value.clone() for key, value in net.state_dict().items()} if plan.recipe.ema else None
     scaler = torch.amp.GradScaler(device) if plan.execution.precision == "fp16" else None
     state = State(net, make_optimisers(net, plan.spec, plan.recipe), average, scaler)
     for note in plan.notes:
         yield Record("note", message=note)
     yield Record("note", message=_headline(plan))
+    damaged = checkpoint.restore(state, store) if resume else None
+    beginning = plan.info.get("started_from")
+    if beginning is not None and damaged is None:
+        again = start_from(net, load_weights(beginning))
+        if state.average is not None:
+            state.average = {key: value.clone() for key, value in net.state_dict().items()}
+        yield Record("note", message=f"starting from {beginning}" + (f"; new: {', '.join(again)}" if again else ""))
     if resume:
-        found = checkpoint.restore(state, store)
         folder.mend_records(plan.path)
-        yield Record("note", message=f"resuming at step {state.step}" if found else "no checkpoint yet: starting over")
+        for line in damaged or ():
+            yield Record("note", message=f"{line}; going back to the one before")
+        begun = f"resuming at step {state.step}" if damaged is not None else "no checkpoint yet: starting over"
+        yield Record("note", message=begun)
     if plan.execution.compiled and torch.device(device).type == "cpu":
         # torch's compiler warns of a CUDA toolkit without a GPU, which says nothing about this run.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -154,25 +170,24 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
         found = evaluate(judge, batches, plan.source.classes, device=device, autocast=plan.execution.autocast)
         return {"top1": found.top1, "loss": found.loss}
 
-    saved = time.monotonic()
-    every = 1
+    per_epoch = steps_per_epoch(len(plan.train), plan.recipe.batch_size * plan.recipe.accumulate)
+    data = plan.train.to(device) if isinstance(plan.train, Packed) else plan.train
+    saving = _Saving(store)
     with _signals() as received:
         for record in fit(
-            state, data=plan.train, preprocessing=plan.preprocessing, recipe=plan.recipe, execution=plan.execution,
+            state, data=data, preprocessing=plan.preprocessing, recipe=plan.recipe, execution=plan.execution,
             seed=plan.seed, num_classes=len(plan.source.classes), workers=plan.workers,
             validate=validate if plan.validation is not None else None,
         ):  # fmt: skip
-            every = max(1, record.total_steps // LOGGED_STEPS)
-            if record.kind == "epoch" or record.step % every == 0:
+            if record.kind == "epoch" or record.step % max(1, record.total_steps // LOGGED_STEPS) == 0:
                 _log(plan.path, record)
-            if record.kind == "epoch":
-                if plan.recipe.choose == "best" and record.validation and _better(record.validation, state.best):
-                    checkpoint.save_best(state, store, dict(record.validation))
-                checkpoint.save(state, store)
-                saved = time.monotonic()
-            elif time.monotonic() - saved > SAVE_SECONDS:
-                checkpoint.save(state, store)
-                saved = time.monotonic()
+            if record.kind == "step" and (record.step % per_epoch == 0 or record.step == record.total_steps):
+                yield record  # the epoch's own record follows at once; a state saved here would miss its validation
+                continue
+            judged = record.validation if plan.recipe.choose == "best" else None
+            if judged and _better(judged, state.best):
+                checkpoint.save_best(state, store, dict(judged))
+            saving.when_due(state, epoch=record.kind == "epoch")
             yield record
             if received and record.step < record.total_steps:
                 checkpoint.save(state, store)
@@ -183,6 +198,21 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
                     raise SystemExit(143)
                 raise KeyboardInterrupt
     yield from _finish(plan, state)
+
+
+class _Saving:
+    """When to save: after an epoch, or after ten minutes within one, but never for over a tenth of the time."""
+
+    def __init__(self, store: Path) -> None:
+        self.store, self.last, self.cost = store, time.monotonic(), 0.0
+
+    def when_due(self, state: State, *, epoch: bool) -> None:
+        began = time.monotonic()
+        if began - self.last < (10 * self.cost if epoch else SAVE_SECONDS):
+            return
+        checkpoint.save(state, self.store)
+        self.last = time.monotonic()
+        self.cost = self.last - began
 
 
 def _headline(plan: Plan) -> str:
