@@ -60,10 +60,9 @@ def test_our_weights_load_into_torchvision() -> None:
     theirs.load_state_dict(create("resnet18", num_classes=7, seed=0).state_dict(), strict=True)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_zero_init_is_torchvisions(name: str) -> None:
-    theirs = getattr(torchvision.models, name)(zero_init_residual=True)
-    ours = create(name, zero_init=True)
+def test_zero_init_is_torchvisions() -> None:
+    theirs = torchvision.models.resnet18(zero_init_residual=True)
+    ours = create("resnet18", zero_init=True)
     scales = {key for key, value in ours.state_dict().items() if value.dim() == 1 and key.endswith("weight")}
     assert {key for key in scales if not ours.state_dict()[key].any()} == {
         key for key in scales if not theirs.state_dict()[key].any()

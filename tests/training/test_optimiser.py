@@ -64,13 +64,14 @@ def test_without_a_scale_beside_the_filters_there_is_no_muon(norm):
     assert not any(isinstance(found, Muon) for found in make_optimisers(net, net.spec, Recipe(optimiser="muon")))
 
 
-def test_decay_is_off_biases_and_scales_unless_asked_for():
-    net = create("resnet8")
+@pytest.mark.parametrize("norm", ["batch", "weight"])
+def test_decay_is_off_biases_and_scales_unless_asked_for(norm):
+    net = create("resnet8", norm=norm)
     for everything in (False, True):
         (sgd,) = make_optimisers(net, net.spec, Recipe(decay_scales=everything))
         decayed = {id(w) for group in sgd.param_groups if group["weight_decay"] for w in group["params"]}
         for name, weight in net.named_parameters():
-            assert (id(weight) in decayed) == (everything or weight.dim() > 1), name
+            assert (id(weight) in decayed) == (everything or weight.numel() > weight.shape[0]), name
 
 
 def test_rates_are_fractions_of_each_peak():

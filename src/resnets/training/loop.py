@@ -216,7 +216,7 @@ def _update(state: State, recipe: Recipe, parameters: list[nn.Parameter], norm: 
         with torch.no_grad():
             for key, value in state.net.state_dict().items():
                 if value.is_floating_point():
-                    state.average[key].lerp_(value, 1 - average_decay(recipe.ema, state.step))
+                    state.average[key].lerp_(value, 1 - average_decay(recipe.ema, state.step + 1))
                 else:
                     state.average[key].copy_(value)
 

@@ -68,8 +68,9 @@ def make_optimisers(net: nn.Module, spec: NetworkSpec, recipe: Recipe) -> list[t
     if recipe.optimiser == "muon" and spec.norm in _NORMALISED and spec.unit != "vgg":
         filters = {n: w for n, w in named if w.dim() > 1 and n.startswith("layer") and ".join." not in n}
     rest = [(name, weight) for name, weight in named if name not in filters]
-    decayed = [weight for _, weight in rest if weight.dim() > 1 or recipe.decay_scales]
-    free = [weight for _, weight in rest if not (weight.dim() > 1 or recipe.decay_scales)]
+    # Biases, scales, and the lengths [outputs, 1, 1, 1] of weight normalisation hold one number a channel.
+    decayed = [weight for _, weight in rest if weight[0].numel() > 1 or recipe.decay_scales]
+    free = [weight for _, weight in rest if not (weight[0].numel() > 1 or recipe.decay_scales)]
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]
     if free:
         groups.append({"params": free, "weight_decay": 0.0})

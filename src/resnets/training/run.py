@@ -6,12 +6,8 @@ import logging
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -24,13 +20,13 @@ from resnets.models import build, load_weights, start_from
 from resnets.training import checkpoint, folder
 from resnets.training.checkpoint import State
 from resnets.training.device import determinism
+from resnets.training.keeping import Saving, signals
 from resnets.training.loop import Record, fit
 from resnets.training.optimiser import make_optimisers
 from resnets.training.plan import Plan, make_plan, resumed_plan
 from resnets.training.recipe import Recipe, parse_overrides
 from resnets.training.resume import check_same
 
-SAVE_SECONDS = 600.0  # between checkpoints within a long epoch
 LOGGED_STEPS = 2_000  # step lines in metrics.jsonl, at most
 EVALUATION_BATCH = 250
 Display = Callable[[Iterator[Record]], None]
@@ -172,8 +168,8 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
 
     per_epoch = steps_per_epoch(len(plan.train), plan.recipe.batch_size * plan.recipe.accumulate)
     data = plan.train.to(device) if isinstance(plan.train, Packed) else plan.train
-    saving = _Saving(store)
-    with _signals() as received:
+    saving = Saving(store)
+    with signals() as received:
         for record in fit(
             state, data=data, preprocessing=plan.preprocessing, recipe=plan.recipe, execution=plan.execution,
             seed=plan.seed, num_classes=len(plan.source.classes), workers=plan.workers,
@@ -198,21 +194,6 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
                     raise SystemExit(143)
                 raise KeyboardInterrupt
     yield from _finish(plan, state)
-
-
-class _Saving:
-    """When to save: after an epoch, or after ten minutes within one, but never for over a tenth of the time."""
-
-    def __init__(self, store: Path) -> None:
-        self.store, self.last, self.cost = store, time.monotonic(), 0.0
-
-    def when_due(self, state: State, *, epoch: bool) -> None:
-        began = time.monotonic()
-        if began - self.last < (10 * self.cost if epoch else SAVE_SECONDS):
-            return
-        checkpoint.save(state, self.store)
-        self.last = time.monotonic()
-        self.cost = self.last - began
 
 
 def _headline(plan: Plan) -> str:
@@ -264,22 +245,3 @@ def _finish(plan: Plan, state: State) -> Iterator[Record]:
     folder.write_info(plan.path, info)
     report = write_report(Run.open(plan.path))
     yield Record("note", message=f"report: {report}")
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM while the block runs, so that the loop stops between two steps with a whole state."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
