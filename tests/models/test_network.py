@@ -10,7 +10,8 @@ from torch import nn
 
 from resnets.architecture import spec
 from resnets.errors import InputError
-from resnets.models import VGG19, ResNet, build, create
+from resnets.models import ResNet, build, create
+from resnets.models.vgg import VGG19
 
 # name → shapes of the stages for one image of this side
 STAGES: dict[str, tuple[int, dict[str, tuple[int, ...]]]] = {

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import vgg
 
 from resnets.architecture import NetworkSpec, final_steps
 from resnets.architecture import spec as make_spec
@@ -19,6 +18,9 @@ from resnets.models.layers import (
 )
 from resnets.models.shortcuts import Gating
 from resnets.models.units import Unit
+
+if TYPE_CHECKING:
+    from resnets.models.vgg import VGG19
 
 
 class ResNet(nn.Module):
@@ -90,29 +92,6 @@ class ResNet(nn.Module):
         return [unit for stage in range(1, len(self.spec.units) + 1) for unit in getattr(self, f"layer{stage}")]
 
 
-class VGG19(vgg.VGG):
-    """VGG-19 of torchvision, with its initialisation, and the `stages` of our networks."""
-
-    def __init__(self, spec: NetworkSpec) -> None:
-        features = vgg.make_layers(vgg.cfgs["E"])
-        if spec.in_channels != 3:
-            features[0] = nn.Conv2d(spec.in_channels, 64, 3, padding=1)
-        super().__init__(features, num_classes=spec.num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.ReLU):
-                module.inplace = False  # in place, it would change what a hook on the layer before it has seen
-        self.spec = spec
-
-    def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """The maps after each max-pooling: `stage1` … `stage5`, each [B, channels, height, width]."""
-        maps: dict[str, Tensor] = {}
-        for layer in self.features:
-            x = layer(x)
-            if isinstance(layer, nn.MaxPool2d):
-                maps[f"stage{len(maps) + 1}"] = x
-        return maps
-
-
 def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
     """Build the network of a specification, with He-initialised weights.
 
@@ -130,6 +109,9 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
             # torch.manual_seed would also seed the accelerators' generators, which fork_rng does not restore.
             torch.default_generator.manual_seed(seed)
         if spec.unit == "vgg":
+            # Imported here: torchvision takes two seconds that no residual network needs.
+            from resnets.models.vgg import VGG19
+
             return VGG19(spec)
         net = ResNet(spec)
         initialise(net)

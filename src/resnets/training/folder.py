@@ -10,12 +10,11 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
-import torchvision
 
 import resnets
 from resnets.errors import InputError
@@ -119,8 +118,8 @@ def versions() -> dict[str, str]:
         "resnets": resnets.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": numpy.__version__,
+        "torchvision": version("torchvision"),
+        "numpy": version("numpy"),
     }
 
 
