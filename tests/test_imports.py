@@ -135,7 +135,7 @@ def test_light_starts_import_no_torch(arguments):
     loaded, seconds = loaded_by(*arguments)
     assert "resnets" in loaded
     assert not loaded & {"torch", "torchvision", "numpy", "sklearn", "pyarrow", "matplotlib", "PIL"}
-    assert seconds < 1.0  # about 0.2 s on an idle machine; the room above it is for a busy one
+    assert seconds < 3.0  # about 0.2 s on an idle machine; the room above it is for a busy one
 
 
 def test_exported_names():
