@@ -1,0 +1,119 @@
+"""Shapes without values: torch's `meta` device, with the commonest operations answered at once.
+
+torch computes the shapes of normalisations and elementwise operations on `meta` in Python, a millisecond each; a
+network of 1,202 layers has thousands of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from resnets.architecture import NetworkSpec
+from resnets.models import build
+
+_INITIAL = {"aten::uniform_", "aten::normal_", "aten::fill_", "aten::zero_"}
+_NORMS = {"aten::native_batch_norm", "aten::_native_batch_norm_legit_no_training", "aten::_native_batch_norm_legit"}
+
+
+def answer(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """What the operation gives, as far as shapes go."""
+    name = func._schema.name
+    if name in _INITIAL and args[0].is_meta:
+        return args[0]
+    if name in _NORMS:
+        batch = name != "aten::_native_batch_norm_legit_no_training" and args[5]
+        statistics = args[0].new_empty(args[0].shape[1] if batch else 0)
+        return args[0].new_empty(args[0].shape), statistics, statistics.new_empty(statistics.shape)
+    if name == "aten::relu" or (name == "aten::add" and _alike(args[0], args[1])):
+        return args[0].new_empty(args[0].shape)  # empty_like is a slow one too
+    if name == "aten::mean" and len(args) == 3 and args[2]:  # over some axes, which stay with length one
+        axes = {axis % args[0].dim() for axis in args[1]}
+        return args[0].new_empty([1 if axis in axes else length for axis, length in enumerate(args[0].shape)])
+    if name in ("aten::addmm", "aten::mm"):
+        first, second = args[-2:]
+        return first.new_empty((first.shape[0], second.shape[1]))
+    if name == "aten::convolution" and not args[6] and args[0].shape[1] == args[1].shape[1] * args[8]:  # not transposed
+        return args[0].new_empty(_convolved(*args[:6]))
+    return func(*args, **kwargs)
+
+
+def _convolved(x: Tensor, weight: Tensor, _: Any, stride: Any, padding: Any, dilation: Any) -> list[int]:
+    windows = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    sizes = [(n + 2 * pad - reach * (k - 1) - 1) // step + 1 for n, k, step, pad, reach in windows]
+    if min(sizes) < 1:
+        raise ValueError(f"a {'x'.join(map(str, weight.shape[2:]))} kernel does not fit {list(x.shape[2:])} pixels")
+    return [x.shape[0], weight.shape[0], *sizes]
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape
+
+
+class Mode(TorchDispatchMode):
+    """A mode that sees every operation, and does not import torch's compiler for it, which takes two seconds."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class Shapes(Mode):
+    """Answers every operation by its shape."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return answer(func, args, kwargs or {})
+
+
+def shadow(spec: NetworkSpec) -> nn.Module:
+    """The network of a specification on the `meta` device: its shapes, and no weights."""
+    with torch.device("meta"), Shapes():
+        return build(spec)
+
+
+def as_meta(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of a network, by name, as shapes: what `run` takes in their place.
+
+    Empty where the network is on `meta` already, which saves the exchange.
+    """
+    named = [*module.named_parameters(), *module.named_buffers()]
+    if all(value.is_meta and (value.requires_grad or not isinstance(value, nn.Parameter)) for _, value in named):
+        return {}
+    return {name: torch.empty(value.shape, dtype=value.dtype, device="meta") for name, value in named}
+
+
+def run(module: nn.Module, state: Mapping[str, Tensor], images: Tensor) -> Any:
+    """What the module gives with these parameters and buffers, if there are any, in place of its own."""
+    return torch.func.functional_call(module, dict(state), (images,)) if state else module(images)
+
+
+@contextmanager
+def following(
+    module: nn.Module, enter: Callable[[str, nn.Module], None], leave: Callable[[str, nn.Module], None]
+) -> Iterator[None]:
+    """Call `enter` and `leave` with the path of each part of `module` around its forward pass."""
+    names = {part: name for name, part in module.named_modules()}
+
+    def before(part: nn.Module, _: Any) -> None:
+        if part in names:
+            enter(names[part], part)
+
+    def after(part: nn.Module, *_: Any) -> None:
+        if part in names:
+            leave(names[part], part)
+
+    # One hook for all modules, instead of thousands that take seconds to come and go.
+    handles = [
+        nn.modules.module.register_module_forward_pre_hook(before),
+        nn.modules.module.register_module_forward_hook(after, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
