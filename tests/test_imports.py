@@ -16,6 +16,7 @@ PACKAGE = Path(resnets.__file__).parent
 # From the bottom up, as in docs/DESIGN.md: a room may import the rooms before it and itself.
 ROOMS = [
     "errors",
+    "files",
     "architecture",
     "models",
     "data",
@@ -99,7 +100,7 @@ def test_an_upward_arrow_is_seen(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in modules() if room_of(p) in {"architecture", "errors"}], ids=lambda p: p.name
+    "path", [p for p in modules() if room_of(p) in {"architecture", "errors", "files"}], ids=lambda p: p.name
 )
 def test_architecture_imports_no_torch(path):
     assert not [name for _, name in imported(path) if name.split(".")[0] in {"torch", "torchvision"}]
@@ -139,8 +140,9 @@ def test_light_starts_import_no_torch(arguments):
 
 
 def test_exported_names():
-    words = "InputError NetworkSpec Recipe Run Shortcut ZOO create evaluate open_run open_source recipe spec"
-    assert sorted(resnets.__all__) == sorted([*words.split(), "train"])
+    words = "InputError Inspection NetworkSpec Recipe Run Shortcut ZOO cam create evaluate export_weights"
+    words += " import_weights inspect open_run open_source push recipe spec train"
+    assert sorted(resnets.__all__) == sorted(words.split())
     for name in resnets.__all__:
         assert getattr(resnets, name) is not None
     assert set(resnets.__all__) <= set(dir(resnets))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from resnets.architecture import ZOO, NetworkSpec, Shortcut, spec
     from resnets.data import open_source
     from resnets.errors import InputError
-    from resnets.evaluation import Run, evaluate
-    from resnets.models import create
+    from resnets.evaluation import Run, cam, evaluate, export_weights, import_weights
+    from resnets.inspection.inspect import Inspection, inspect
+    from resnets.models import create, push
     from resnets.training import Recipe, train
     from resnets.training.recipes import recipe
 
@@ -28,14 +29,20 @@ __version__ = "0.1.0"
 __all__ = [
     "ZOO",
     "InputError",
+    "Inspection",
     "NetworkSpec",
     "Recipe",
     "Run",
     "Shortcut",
+    "cam",
     "create",
     "evaluate",
+    "export_weights",
+    "import_weights",
+    "inspect",
     "open_run",
     "open_source",
+    "push",
     "recipe",
     "spec",
     "train",
@@ -47,9 +54,15 @@ _ROOM = {
     "Shortcut": "architecture",
     "spec": "architecture",
     "create": "models",
+    "push": "models",
     "open_source": "data",
     "Run": "evaluation",
+    "cam": "evaluation",
     "evaluate": "evaluation",
+    "export_weights": "evaluation",
+    "import_weights": "evaluation",
+    "Inspection": "inspection.inspect",
+    "inspect": "inspection.inspect",
     "Recipe": "training",
     "recipe": "training.recipes",
     "train": "training",

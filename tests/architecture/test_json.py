@@ -58,7 +58,7 @@ def test_json_gives_back_the_same_network(network: NetworkSpec) -> None:
     assert again.name == network.name
     assert hash(again) == hash(network)
     assert json.dumps(again.to_dict()) == text
-    assert {type(getattr(again, key)) for key in FIELDS} <= {int, str, bool, tuple, type(None), Shortcut}
+    assert {type(getattr(again, key)) for key in FIELDS} <= {int, float, str, bool, tuple, type(None), Shortcut}
 
 
 @given(st.sampled_from([*FIELDS, "depth"]), ANYTHING)
@@ -100,6 +100,13 @@ def test_what_is_no_mapping_is_refused(data: Any) -> None:
 def test_refusals_name_the_field(data: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         NetworkSpec.from_dict(data)
+
+
+def test_a_specification_from_before_a_field_reads_as_the_network_that_it_was() -> None:
+    new = {"stem_norm", "norm_eps"}
+    for name in ("resnet50", "preact-resnet164"):
+        data = {key: value for key, value in spec(name).to_dict().items() if key not in new}
+        assert NetworkSpec.from_dict(data) == spec(name)
 
 
 def test_a_shortcut_may_be_a_word_in_json() -> None:

@@ -12,8 +12,10 @@ from resnets.architecture import ZOO, NetworkSpec, Shortcut, spec
 from resnets.errors import InputError
 
 NONE, A, B, C = Shortcut("none", "A"), Shortcut("identity", "A"), Shortcut("identity", "B"), Shortcut("projection", "B")
+D = Shortcut("identity", "D")
 IMAGENET = {"widths": (64, 128, 256, 512), "stem": "auto", "stem_width": 64, "num_classes": 1000, "shortcut": B}
 CIFAR = {"widths": (16, 32, 64), "stem": "small", "stem_width": 16, "num_classes": 10, "shortcut": A, "unit": "basic"}
+RESNET_D, RESNET_T = ({**IMAGENET, "stem": stem, "shortcut": D} for stem in ("deep", "deep-tiered"))
 DEEP = {**CIFAR, "unit": "bottleneck", "stride_in": "1x1", "shortcut": B}
 
 NAMES: list[tuple[str, dict[str, Any]]] = [
@@ -28,6 +30,21 @@ NAMES: list[tuple[str, dict[str, Any]]] = [
     ("resnet18-a-group", {**IMAGENET, "shortcut": A, "norm": "group"}),
     ("resnet18-small", {**IMAGENET, "stem": "small"}),
     ("resnet18-imagenet", {**IMAGENET, "stem": "imagenet"}),
+    ("resnet50-d", {**RESNET_D, "unit": "bottleneck", "units": (3, 4, 6, 3)}),
+    ("resnet34-D-group", {**RESNET_D, "unit": "basic", "units": (3, 4, 6, 3), "norm": "group"}),
+    ("preact-resnet50-t", {**RESNET_T, "unit": "bottleneck", "ordering": "full-preactivation"}),
+    ("resnet10-t", {**RESNET_T, "unit": "basic", "units": (1, 1, 1, 1)}),
+    ("resnet14-t", {**RESNET_T, "unit": "bottleneck", "units": (1, 1, 1, 1)}),
+    ("resnet26-d", {**RESNET_D, "unit": "bottleneck", "units": (2, 2, 2, 2)}),
+    ("resnet200-d", {**RESNET_D, "unit": "bottleneck", "units": (3, 24, 36, 3)}),
+    ("resnet26-bottleneck", {**IMAGENET, "unit": "bottleneck", "units": (2, 2, 2, 2)}),
+    ("resnet10", {**IMAGENET, "unit": "basic", "units": (1, 1, 1, 1)}),
+    # The depths that the CIFAR family has stay its own.
+    ("resnet26", {**CIFAR, "units": (4, 4, 4)}),
+    ("resnet14-imagenet", {**CIFAR, "units": (2, 2, 2), "stem": "imagenet"}),
+    ("resnet200-bottleneck", {**DEEP, "units": (22, 22, 22)}),
+    ("resnet50,stem=deep,stem_width=128", {**IMAGENET, "stem": "deep", "stem_width": 128}),
+    ("preact-resnet50,stem_norm=false,norm_eps=1e-3", {**IMAGENET, "stem_norm": False, "norm_eps": 1e-3}),
     ("plain34", {**IMAGENET, "unit": "basic", "units": (3, 4, 6, 3), "shortcut": NONE}),
     ("plain50", {**IMAGENET, "unit": "bottleneck", "units": (3, 4, 6, 3), "shortcut": NONE}),
     ("preact-resnet18", {**IMAGENET, "units": (2, 2, 2, 2), "ordering": "full-preactivation"}),
@@ -134,6 +151,10 @@ def test_any_9n_plus_2(n: int) -> None:
         ("resmlp10-small", "does not go with stem"),
         ("resmlp10-basic", "no modifier 'basic'"),
         ("plain20-B", "no shortcuts"),
+        ("plain50-d", "no shortcuts"),
+        ("resnet20-d", "have the depths 10, 14, 18"),
+        ("resnet164-t", "have the depths 10, 14, 18"),
+        ("resnet26-basic-t", "have the depths 10, 14, 18"),
         ("plainmlp10-A", "no shortcuts"),
         ("resnet20,group", "expected field=value"),
         ("resnet20,nrom=group", "unknown network field 'nrom'; did you mean 'norm'"),

@@ -16,6 +16,7 @@ from resnets.errors import InputError
         ("A", Shortcut("identity", "A")),
         ("b", Shortcut("identity", "B")),
         ("C", Shortcut("projection", "B")),
+        ("d", Shortcut("identity", "D")),
         ("1x1", Shortcut("projection", "B")),
         ("none", Shortcut("none", "A")),
         ("scaling", Shortcut("scaling", "A", scale=0.5, residual_scale=0.5)),
@@ -40,7 +41,7 @@ def test_the_papers_constants_are_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("D", "one of: A, B, C, 1x1, none"),
+        ("E", "one of: A, B, C, D, 1x1, none"),
         ("scalin", "did you mean 'scaling'"),
         ("exclusive-gatin:-6", "exclusive-gating"),
         ("scaling:a", "should be numbers"),

@@ -20,7 +20,7 @@ TINY = NetworkSpec(units=(1, 2), widths=(16, 32), stem="small", stem_width=16)
     [
         ("resnet18", 18), ("resnet34", 34), ("resnet50", 50), ("resnet101", 101), ("resnet152", 152), ("vgg19", 19),
         ("plain34", 34), ("resnet20", 20), ("resnet1202", 1202), ("resnet164", 164), ("preact-resnet1001", 1001),
-        ("resnext50-32x4d", 50), ("wide-resnet101-2", 101), ("resmlp10", 10), ("plainmlp4", 4),
+        ("resnet50-d", 50), ("resnext50-32x4d", 50), ("wide-resnet101-2", 101), ("resmlp10", 10), ("plainmlp4", 4),
         ("wrn-28-10", 28 - 3 + 1),  # the paper's count has three projections and no classifier
     ],
 )  # fmt: skip
@@ -72,6 +72,15 @@ def test_a_network_cannot_be_changed() -> None:
         ({"ordering": "relu-before-adition"}, "did you mean 'relu-before-addition'"),
         ({"stem": "big"}, "auto, imagenet, small"),
         ({"stride_in": "5x5"}, "one of: 3x3, 1x1"),
+        ({"stem": "deep", "stem_width": 15}, "that 2 divides, not 15"),
+        ({"stem": "deep-tiered", "stem_width": 12}, "that 8 divides, not 12"),
+        ({"stem_norm": 0}, "stem_norm must be true or false"),
+        ({"stem_norm": False}, "full-preactivation"),
+        ({"norm_eps": 0}, "norm_eps must be a number over 0"),
+        ({"norm_eps": float("nan")}, "norm_eps must be"),
+        ({"norm_eps": "1e-5"}, "norm_eps must be"),
+        ({"norm_eps": 1e-3, "norm": "weight"}, "norm weight has none"),
+        ({"unit": "linear", "stem": "linear", "shortcut": "D"}, "shortcut D pools maps"),
         ({"units": ()}, "units must be whole numbers"),
         ({"units": (2, 0)}, "units must be whole numbers"),
         ({"widths": (16, 2.5)}, "widths must be whole numbers"),

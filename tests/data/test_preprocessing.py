@@ -5,9 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import v2
 
 from resnets.data import Preprocessing, choose_preprocessing, load_split, open_source, pack, with_mean_image
+from resnets.data.augmentation import mean_colour
 from resnets.data.packed import Packed, Streamed, free_memory
 from resnets.data.split import ArraySplit, FileSplit
 from resnets.errors import InputError
@@ -43,6 +47,7 @@ def test_dictionaries_and_json_come_back():
         ({"interpolation": "bilinaer"}, "did you mean 'bilinear'"),
         ({"crop_fraction": 0}, "crop_fraction"),
         ({"mean_image": "AAAA"}, "mean_image"),
+        ({"channel_order": "BRG"}, "channel_order must be RGB or BGR"),
     ],
 )
 def test_bad_values_are_named(change, message):
@@ -75,18 +80,42 @@ def test_the_evaluation_view_of_the_native_size_is_the_picture(make_picture):
     np.testing.assert_array_equal(view.permute(1, 2, 0).numpy(), np.asarray(picture))
 
 
-@pytest.mark.parametrize("size", [(40, 20), (20, 40), (20, 20), (5, 300), (301, 7)])
-@pytest.mark.parametrize("fraction", [1.0, 0.875])
-def test_the_evaluation_view_is_the_resized_centre(make_picture, size, fraction):
+@pytest.mark.parametrize("size", [(40, 20), (20, 40), (20, 20), (16, 16), (5, 300), (301, 7), (37, 23), (640, 427)])
+@pytest.mark.parametrize("fraction", [1.0, 0.875, 16 / 17])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_evaluation_view_is_torchvisions_to_the_pixel(make_picture, size, fraction, interpolation):
     picture = make_picture(1, size)
-    chosen = Preprocessing(16, **RGB, crop_fraction=fraction)
-    view = chosen.image(picture).permute(1, 2, 0).numpy()
-    assert view.shape == (16, 16, 3)
-    short = round(16 / fraction)
-    scale = short / min(size)
-    wide = picture.resize((max(short, round(size[0] * scale)), max(short, round(size[1] * scale))), 2)
-    left, top = (wide.width - 16) // 2, (wide.height - 16) // 2
-    np.testing.assert_array_equal(view, np.asarray(wide)[top : top + 16, left : left + 16])
+    view = Preprocessing(16, **RGB, crop_fraction=fraction, interpolation=interpolation).image(picture)
+    resize = v2.Resize(round(16 / fraction), interpolation=v2.InterpolationMode(interpolation))
+    expected = v2.Compose([resize, v2.CenterCrop(16), v2.PILToTensor()])(picture)
+    assert torch.equal(view, expected)
+
+
+@given(width=st.integers(1, 90), height=st.integers(1, 90), size=st.integers(1, 40), short=st.integers(0, 12))
+@settings(deadline=None, max_examples=60)
+def test_any_shape_is_resized_and_cropped_as_torchvision_does(width, height, size, short):
+    picture = Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    view = Preprocessing(size, **RGB, crop_fraction=size / (size + short)).image(picture)
+    expected = v2.Compose([v2.Resize(size + short), v2.CenterCrop(size), v2.PILToTensor()])(picture)
+    assert torch.equal(view, expected)
+
+
+def test_a_network_that_takes_bgr_gets_the_colours_turned():
+    batch = torch.randint(0, 256, (5, 3, 4, 4), dtype=torch.uint8)
+    rgb = Preprocessing(4, **RGB)
+    bgr = Preprocessing(4, 3, RGB["mean"][::-1], RGB["std"][::-1], channel_order="BGR")
+    assert torch.equal(bgr.normalise(batch), rgb.normalise(batch)[:, [2, 1, 0]])
+    assert mean_colour(bgr) == mean_colour(rgb) == (128, 102, 76)
+    # What is subtracted as a mean image is of the same order as what it is subtracted from.
+    turned = with_mean_image(bgr, batch).normalise(batch)
+    torch.testing.assert_close(turned, with_mean_image(rgb, batch).normalise(batch)[:, [2, 1, 0]])
+    assert turned.mean(0).abs().max() < 1e-6
+
+
+def test_a_run_of_before_channel_orders_is_read():
+    old = Preprocessing(4, **RGB).to_dict()
+    del old["channel_order"]
+    assert Preprocessing.from_dict(old) == Preprocessing(4, **RGB)
 
 
 def test_colours_and_greys_are_converted(make_picture):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from resnets.architecture import NORMS, ORDERINGS, NetworkSpec, Shortcut, spec
@@ -11,7 +13,7 @@ NUMBERS = st.floats(-10, 10) | st.integers(-10, 10)
 SHORTCUTS = st.builds(
     Shortcut,
     kind=st.sampled_from(KINDS),
-    matching=st.sampled_from("AB"),
+    matching=st.sampled_from("ABD"),
     scale=NUMBERS,
     residual_scale=NUMBERS,
     gate_bias=NUMBERS,
@@ -35,17 +37,25 @@ def network_specs(draw: st.DrawFn, *, image_side: int = 32) -> NetworkSpec:
     if unit == "linear" and norm == "local-response":
         norm = "layer"
     ends_in_scale = ordering in ("original", "relu-only-preactivation") and norm in ("batch", "layer", "group")
+    shortcut = draw(SHORTCUTS)
+    if unit == "linear" and shortcut.matching == "D":
+        shortcut = replace(shortcut, matching="B")
+    stem = "linear" if unit == "linear" else draw(st.sampled_from(["auto", "imagenet", "small", "deep", "deep-tiered"]))
+    if stem.startswith("deep"):
+        stem_width = 16  # the least: a deep-tiered stem needs multiples of 8
     some_units = st.lists(st.integers(0, sum(units) - 1), max_size=4).map(tuple)
     return NetworkSpec(
         units=units,
         widths=tuple(widths),
         unit=unit,
-        stem="linear" if unit == "linear" else draw(st.sampled_from(["auto", "imagenet", "small"])),
+        stem=stem,
         stem_width=stem_width,
+        stem_norm=not ordering.endswith("preactivation") or draw(st.booleans()),
         ordering=ordering,
-        shortcut=draw(SHORTCUTS),
+        shortcut=shortcut,
         shortcut_units=draw(st.none() | some_units),
         norm=norm,
+        norm_eps=draw(st.floats(1e-8, 1)) if norm in ("batch", "layer", "group") else 1e-5,
         stride_in=draw(st.sampled_from(["3x3", "1x1"])),
         groups=draw(st.sampled_from([1, 2, 4])) if unit == "bottleneck" else 1,
         group_width=draw(st.sampled_from([4, 64, 128])) if unit == "bottleneck" else 64,

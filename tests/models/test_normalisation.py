@@ -30,6 +30,18 @@ def test_batch() -> None:
     torch.testing.assert_close(normalised("batch", x), standardised(x, (0, 2, 3)))
 
 
+@pytest.mark.parametrize("norm", ["batch", "layer", "group"])
+@pytest.mark.parametrize("network", [BASE, MLP], ids=["basic", "linear"])
+def test_epsilon_is_added_to_the_variance(norm: str, network: NetworkSpec) -> None:
+    # Of values ±c alone the variance is c², so that they become ±c / sqrt(c² + eps), whatever they are grouped with.
+    c, eps = 0.01, 1e-3
+    x = torch.full((2, 8), c) if network is MLP else torch.full((2, 8, 2, 2), c)
+    x[:1] *= -1 if norm == "batch" else 1
+    x[:, ::2] *= 1 if norm == "batch" else -1
+    y = normalisation(network.replace(norm=norm, norm_eps=eps), 8)(x)
+    torch.testing.assert_close(y, x / (c * c + eps) ** 0.5)
+
+
 def test_layer() -> None:
     x = 3 + 2 * torch.randn(4, 6, 5, 5)
     torch.testing.assert_close(normalised("layer", x), standardised(x, (1, 2, 3)))

@@ -55,6 +55,32 @@ def test_option_a_takes_every_second_pixel_and_adds_zero_channels(height: int, w
     assert not list(shortcut.parameters())
 
 
+@pytest.mark.parametrize(("height", "width"), [(6, 6), (7, 5), (2, 3), (1, 1)])
+def test_option_d_averages_where_b_passes_pixels_over(height: int, width: int) -> None:
+    # 1812.01187, figure 2c: 2x2 pooling before the 1x1 convolution. At an odd edge there are two pixels, or one.
+    unit = units_of(BASE.replace(shortcut="D"))[2]
+    pool, convolution, norm = unit.downsample
+    x = images(unit, 1).expand(-1, -1, height, width) * torch.randn(4, 6, height, width, dtype=torch.float64)
+    means = torch.stack(
+        [
+            torch.stack([x[:, :, i : i + 2, j : j + 2].mean((2, 3)) for j in range(0, width, 2)], -1)
+            for i in range(0, height, 2)
+        ],
+        -2,
+    )
+    assert convolution.stride == (1, 1)
+    torch.testing.assert_close(pool(x), means)
+    torch.testing.assert_close(
+        unit.shortcut(x), norm(torch.einsum("oi,bihw->bohw", convolution.weight[..., 0, 0], means))
+    )
+
+
+def test_option_d_pools_nothing_that_keeps_its_size() -> None:
+    first = units_of(BASE.replace(shortcut="D", unit="bottleneck"))[0]
+    assert isinstance(first.downsample[0], torch.nn.Identity)
+    assert first.shortcut(images(first)).shape[2:] == (7, 7)
+
+
 def test_option_a_of_a_linear_unit_adds_zeros() -> None:
     x = torch.randn(2, 3)
     assert torch.equal(ZeroPadded(3, 5, 1)(x), torch.cat([x, torch.zeros(2, 2)], 1))

@@ -24,6 +24,7 @@ REFERENCE = {
     "resnet152": (60_192_808, "11.514"),
     "resnet50-v1": (25_557_032, "3.9"),  # the paper says 3.8, cut off rather than rounded
     "resnet101-v1": (44_549_160, "7.6"),
+    "resnet50-d": (25_576_264, "4.3"),  # Bag of Tricks, arXiv 1812.01187, table 5
     "resnet152-v1": (60_192_808, "11.3"),
     "plain18": (11_515_688, "1.8"),
     "resnet18-A": (11_515_688, "1.8"),
@@ -43,10 +44,12 @@ REFERENCE = {
     "resnet110": (1_727_962, "0.253"),
     "resnet1202": (19_421_274, "2.829"),
 }
-# Rounded counts of [I] 1603.05027 and of Wide Residual Networks 1605.07146 (table 4), in millions.
+# Rounded counts of [I] 1603.05027, of Wide Residual Networks 1605.07146 (table 4) and of timm's results tables (-d), in
+# millions.
 MILLIONS = {
     "resnet164": 1.7, "preact-resnet164": 1.7, "preact-resnet1001": 10.3,
     "wrn-16-4": 2.7, "wrn-40-4": 8.9, "wrn-28-10": 36.5,
+    "resnet18-d": 11.7, "resnet34-d": 21.8, "resnet101-d": 44.6, "resnet152-d": 60.2,
 }  # fmt: skip
 # Built and run for real, with every gradient looked at.
 SMALL = ["resnet18", "resnet50", *(name for name, entry in ZOO.items() if entry.parameters < 3e6)]

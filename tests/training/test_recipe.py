@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from resnets.architecture import spec
 from resnets.errors import InputError
-from resnets.training.folder import readable
+from resnets.files import readable
 from resnets.training.recipe import Recipe, image_side, override, parse_overrides, rate_factor
 from resnets.training.recipes import RECIPES, recipe
 

@@ -5,12 +5,13 @@ from resnets.architecture.orderings import ORDERINGS, Steps, final_steps, unit_s
 from resnets.architecture.shortcut import Shortcut, parse_shortcut
 from resnets.architecture.spec import SMALL_IMAGE, NetworkSpec
 from resnets.architecture.validation import NORMS
-from resnets.architecture.zoo import ZOO, Entry
+from resnets.architecture.zoo import PAPERS, ZOO, Entry
 
 __all__ = [
     "GRAMMAR",
     "NORMS",
     "ORDERINGS",
+    "PAPERS",
     "SMALL_IMAGE",
     "ZOO",
     "Entry",

@@ -1,7 +1,7 @@
 """The grammar of names: `[preact-]resnetDEPTH[xK][-MODIFIER…][,field=value…]`, and what each word means.
 
 `resnet50`, `resnet50-v1`, `plain34`, `resnet44`, `preact-resnet164`, `resnet20x4`, `resnet110-C-group`,
-`wrn-28-10`, `resmlp10`, `resnet18-small`, `resnet110,shortcut=scaling:0.5,ordering=relu-before-addition`.
+`wrn-28-10`, `resmlp10`, `resnet18-small`, `resnet50-d`, `resnet110,shortcut=scaling:0.5,ordering=relu-before-addition`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from resnets.architecture.spec import NetworkSpec
 from resnets.errors import InputError, nearest
 
 GRAMMAR = (
-    "[preact-]resnetDEPTH or plainDEPTH, with xK to widen and any of -v1 -v1.5 -A -B -C -small -imagenet -basic"
+    "[preact-]resnetDEPTH or plainDEPTH, with xK to widen and any of -v1 -v1.5 -A -B -C -d -t -small -imagenet -basic"
     " -bottleneck -layer -group -weight -nonorm; DEPTH is 18, 34, 50, 101 or 152 (ImageNet family), 6n+2 or, with"
-    " bottlenecks, 9n+2 (CIFAR family; resnet50-basic where both have the depth); wrn-DEPTH-K; resmlpDEPTH;"
-    " NAME,field=value sets any field"
+    " bottlenecks, 9n+2 (CIFAR family; resnet50-basic where both have the depth); -d (deep stem, pooled shortcuts:"
+    " ResNet-50-D) and -t (deep-tiered stem, likewise) are of the ImageNet family and have 10, 14, 26 and 200 too,"
+    " without them resnet26-bottleneck; wrn-DEPTH-K; resmlpDEPTH; NAME,field=value sets any field"
 )
 _MODIFIERS: dict[str, dict[str, Any]] = {
     "v1": {"stride_in": "1x1"},
@@ -30,6 +31,8 @@ _MODIFIERS: dict[str, dict[str, Any]] = {
     "a": {"shortcut": "A"},
     "b": {"shortcut": "B"},
     "c": {"shortcut": "C"},
+    "d": {"stem": "deep", "shortcut": "D"},
+    "t": {"stem": "deep-tiered", "shortcut": "D"},
     "small": {"stem": "small"},
     "imagenet": {"stem": "imagenet"},
     "layer": {"norm": "layer"},
@@ -133,7 +136,8 @@ def _named(name: str) -> NetworkSpec:
         raise InputError(f"unknown network {name!r}{nearest(key, zoo.ZOO) or ';'} see 'resnets list'")
     words = _words(family[5])
     units = {"basic", "bottleneck"} & set(words)
-    found = _of_depth(int(family[3]), units, name)
+    deep = bool({"d", "t"} & set(words))
+    found = _of_depth(int(family[3]), units, name, imagenet=deep)
     if family[4]:
         factor = int(family[4])
         if factor < 1:
@@ -151,20 +155,32 @@ def _words(text: str) -> list[str]:
 
 
 def _plain(found: NetworkSpec, name: str, modifiers: str) -> NetworkSpec:
-    if {"a", "b", "c"} & set(_words(modifiers)):
+    if {"a", "b", "c", "d", "t"} & set(_words(modifiers)):
         raise InputError(f"{name}: a plain network has no shortcuts; the residual one is called resnet or resmlp")
     return found.replace(shortcut=Shortcut("none", "A"))
 
 
-def _of_depth(depth: int, asked: set[str], name: str) -> NetworkSpec:
-    """The published network of this depth if its units are those `asked` for, or else the CIFAR family's."""
+def _of_depth(depth: int, asked: set[str], name: str, *, imagenet: bool) -> NetworkSpec:
+    """The published network of this depth if its units are those `asked` for, or else the CIFAR family's.
+
+    timm's further depths of the ImageNet family are found where it is asked for, or where no other network has them.
+    """
     published = zoo.ZOO.get(f"resnet{depth}")
+    further = zoo.TIMM_UNITS.get(depth)
+    if imagenet and (published is None or len(published.spec.units) != 4):
+        if further is None or not asked <= {further[0]}:
+            raise InputError(
+                f"unknown network {name!r}: -d and -t have the depths 10, 14, 18, 26, 34, 50, 101, 152 and 200"
+            )
+        return zoo.imagenet(depth)
     if published and asked <= {published.spec.unit}:
         return published.spec
     if depth >= 8 and (depth - 2) % 6 == 0 and "bottleneck" not in asked:
         return zoo.cifar(depth)
     if depth >= 11 and (depth - 2) % 9 == 0 and "basic" not in asked:
         return zoo.cifar_bottleneck(depth)
+    if further and asked <= {further[0]}:
+        return zoo.imagenet(depth)
     n = max(1, round((depth - 2) / 6))
     raise InputError(
         f"unknown network {name!r}: the depth is 18 or 34 (basic units), 50, 101 or 152 (bottlenecks) in the ImageNet"

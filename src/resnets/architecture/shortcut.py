@@ -1,7 +1,8 @@
 """What carries x past the residual function of a unit, as data.
 
 [R] Deep Residual Learning, arXiv 1512.03385, section 3.3 and 4.1 (options A, B, C).
-[I] Identity Mappings in Deep Residual Networks, arXiv 1603.05027, section 3 and table 1 (everything else).
+[I] Identity Mappings in Deep Residual Networks, arXiv 1603.05027, section 3 and table 1 (the kinds).
+[T] Bag of Tricks for Image Classification, arXiv 1812.01187, section 4.1 (matching D).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from resnets.errors import InputError, nearest
 
 KINDS = ("identity", "projection", "none", "scaling", "exclusive-gating", "shortcut-only-gating", "dropout")
 _LIMIT = 1000  # of scales and biases: the float32 arithmetic of a gate or a scaling has long saturated there
-_WORDS = ("A", "B", "C", "1x1", *(kind for kind in KINDS if kind not in ("identity", "projection")))
+MATCHINGS = ("A", "B", "D")
+_WORDS = ("A", "B", "C", "D", "1x1", *(kind for kind in KINDS if kind not in ("identity", "projection")))
 
 # What the numbers after a word and its colon set.
 _NUMBERS = {
@@ -34,7 +36,8 @@ class Shortcut:
             `exclusive-gating` ((1-g)·x + g·F, g = sigmoid(W x + `gate_bias`), W a 1x1 convolution);
             `shortcut-only-gating` ((1-g)·x + F); `dropout` (dropout of x with probability `rate`, plus F).
         matching: how x meets a unit that changes its shape: `A`, every second pixel and zero channels, no parameters;
-            `B`, a 1x1 convolution with that stride. A cannot narrow.
+            `B`, a 1x1 convolution with that stride; `D`, 2x2 average pooling where that stride is 2, then a 1x1
+            convolution, so that no pixel is passed over ([T]'s ResNet-D). A cannot narrow.
         scale: factor of the shortcut under `scaling` ([I]: 0.5).
         residual_scale: factor of the residual function under `scaling` ([I]: 0.5).
         gate_bias: initial bias of the gates ([I]: -6 was best for both).
@@ -53,8 +56,8 @@ class Shortcut:
             raise InputError(
                 f"unknown shortcut kind {self.kind!r}{nearest(str(self.kind), KINDS)} (one of: {', '.join(KINDS)})"
             )
-        if self.matching not in ("A", "B"):
-            raise InputError(f"unknown shortcut matching {self.matching!r}: expected A or B")
+        if not isinstance(self.matching, str) or self.matching not in MATCHINGS:
+            raise InputError(f"unknown shortcut matching {self.matching!r}: expected {', '.join(MATCHINGS)}")
         for field in ("scale", "residual_scale", "gate_bias", "rate"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LIMIT:
@@ -81,7 +84,7 @@ def parse_shortcut(text: str, base: Shortcut) -> Shortcut:
     except ValueError:
         raise InputError(f"shortcut {text!r}: {values!r} should be numbers, as in scaling:0.5,0.5") from None
     fields: tuple[str, ...] = ()
-    if kind in ("A", "B"):
+    if kind in MATCHINGS:
         shortcut = replace(base, kind="identity", matching=kind)
     elif kind in ("C", "1x1"):
         shortcut = replace(base, kind="projection", matching="B")

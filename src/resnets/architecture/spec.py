@@ -1,6 +1,7 @@
 """A network as a value: everything that tells one residual network from another, and nothing of torch.
 
-[R] arXiv 1512.03385, [I] arXiv 1603.05027, [W] Wide Residual Networks arXiv 1605.07146, [X] ResNeXt arXiv 1611.05431.
+[R] arXiv 1512.03385, [I] arXiv 1603.05027, [W] Wide Residual Networks arXiv 1605.07146, [X] ResNeXt arXiv 1611.05431,
+[T] Bag of Tricks for Image Classification arXiv 1812.01187.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from resnets.architecture.shortcut import Shortcut, parse_shortcut
-from resnets.architecture.validation import validate
+from resnets.architecture.validation import NORM_EPS, validate
 from resnets.errors import InputError, nearest
 
 SMALL_IMAGE = 65  # pixels; images with a shorter side below this get the small stem
@@ -27,13 +28,18 @@ class NetworkSpec:
         widths: channels of each stage's 3x3 convolutions (a bottleneck's output has four times as many).
         unit: `basic` (two 3x3), `bottleneck` (1x1, 3x3, 1x1), `linear` (two fully connected layers: a residual MLP),
             or `vgg` (VGG-19 of torchvision, the papers' baseline: classes and channels are all that it lets choose).
-        stem: `imagenet` (7x7/2 and 3x3/2 max-pooling), `small` (3x3/1), or `auto`: by the size of the images. `linear`
-            and `vgg` units have stems of their own.
+        stem: `imagenet` (7x7/2 and 3x3/2 max-pooling), `small` (3x3/1), or `auto`: by the size of the images; `deep`
+            (for the 7x7 three 3x3 of 32, 32 and 64 channels, ResNet-C of [T], section 4.1) or `deep-tiered` (timm's
+            "t" networks: 24, 32 and 64), wider or narrower as `stem_width` says. `linear` and `vgg` units have stems
+            of their own.
         stem_width: channels after the stem.
+        stem_norm: normalisation and ReLU end the stem, before its pooling. Without them (`false`) the first unit of a
+            pre-activation network has its own, as the others have: the order of timm's ResNetV2.
         ordering: one of the five of [I], figure 4.
         shortcut: see `Shortcut`.
         shortcut_units: which units have it, counted from 0 through all stages; None means all.
         norm: normalisation: batch, layer, group, weight, local-response or none.
+        norm_eps: what batch, layer and group normalisation add to the variance (Keras: 1.001e-5).
         stride_in: where a bottleneck that halves the map has its stride: `3x3` (torchvision, "v1.5") or `1x1` ([R]).
             A basic unit always has it in its first 3x3.
         groups: groups of a bottleneck's 3x3 convolution ([X]).
@@ -55,10 +61,12 @@ class NetworkSpec:
     unit: str = "basic"
     stem: str = "auto"
     stem_width: int = 64
+    stem_norm: bool = True
     ordering: str = "original"
     shortcut: Shortcut = _IDENTITY
     shortcut_units: tuple[int, ...] | None = None
     norm: str = "batch"
+    norm_eps: float = NORM_EPS
     stride_in: str = "3x3"
     groups: int = 1
     group_width: int = 64
@@ -92,7 +100,8 @@ class NetworkSpec:
     def depth(self) -> int:
         """Weight layers on the main path, stem and classifier included, as [R] counts them (101 = 1 + 3·33 + 1).
 
-        Wide networks are named otherwise: [W] counts three projections and no classifier, so WRN-28-10 has 26 here.
+        A deep stem counts as the one convolution that it stands for: ResNet-50-D has 50. Wide networks are named
+        otherwise: [W] counts three projections and no classifier, so WRN-28-10 has 26 here.
         """
         return 19 if self.unit == "vgg" else 2 + self.layers_per_unit * self.total_units
 
@@ -104,6 +113,12 @@ class NetworkSpec:
     def inner_width(self, width: int) -> int:
         """Channels between the first and the last layer of a unit in a stage of this width."""
         return width * self.group_width // 64 * self.groups if self.unit == "bottleneck" else width
+
+    def stem_widths(self) -> tuple[int, ...]:
+        """Channels after each convolution of the stem."""
+        half = self.stem_width // 2
+        inner = {"deep": (half, half), "deep-tiered": (half // 4 * 3, half)}.get(self.stem, ())
+        return (*inner, self.stem_width)
 
     def has_shortcut(self, index: int) -> bool:
         """Whether unit `index` (from 0, through all stages) has a shortcut."""

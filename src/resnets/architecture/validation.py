@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnets.architecture.orderings import ORDERINGS
+from resnets.architecture.orderings import ORDERINGS, PREACTIVATION
 from resnets.architecture.shortcut import Shortcut
 from resnets.errors import InputError, nearest
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from resnets.architecture.spec import NetworkSpec
 
 UNITS = ("basic", "bottleneck", "linear", "vgg")
-STEMS = ("auto", "imagenet", "small", "linear", "vgg")
+STEMS = ("auto", "imagenet", "small", "deep", "deep-tiered", "linear", "vgg")
 NORMS = ("batch", "layer", "group", "weight", "local-response", "none")
 STRIDE_IN = ("3x3", "1x1")
+NORM_EPS = 1e-5  # torch's own, and every published network's in it
 LIMIT = 100_000  # units, channels, classes: above this a spec is a slip of the keyboard, not a network
 _CHOICES = {"unit": UNITS, "stem": STEMS, "ordering": ORDERINGS, "norm": NORMS, "stride_in": STRIDE_IN}
 _VGG19 = {"units": (2, 2, 4, 4, 4), "widths": (64, 128, 256, 512, 512), "norm": "none"}
@@ -36,8 +37,9 @@ def validate(spec: NetworkSpec) -> None:
             raise InputError(f"unknown {key} {value!r}{nearest(str(value), choices)} (one of: {', '.join(choices)})")
     if not isinstance(spec.shortcut, Shortcut):
         raise InputError(f"shortcut must be a Shortcut or a word such as 'B', not {spec.shortcut!r}")
-    if not isinstance(spec.zero_init, bool):
-        raise InputError(f"zero_init must be true or false, not {spec.zero_init!r}")
+    for key in ("zero_init", "stem_norm"):
+        if not isinstance(getattr(spec, key), bool):
+            raise InputError(f"{key} must be true or false, not {getattr(spec, key)!r}")
     if not isinstance(spec.name, str):
         raise InputError(f"name must be a string, not {spec.name!r}")
     _check_numbers(spec)
@@ -52,6 +54,9 @@ def _check_numbers(spec: NetworkSpec) -> None:
     for key in ("stem_width", "groups", "group_width", "in_channels", "num_classes"):
         if not _whole(getattr(spec, key)):
             raise InputError(f"{key} must be a whole number from 1 to {LIMIT}, not {getattr(spec, key)!r}")
+    eps = spec.norm_eps
+    if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps <= 1:
+        raise InputError(f"norm_eps must be a number over 0, up to 1, not {eps!r}")
     size = spec.image_size
     if size is not None and not (isinstance(size, tuple) and len(size) == 2 and all(map(_whole, size))):
         raise InputError(f"image_size must be (height, width) in pixels, not {size!r}")
@@ -77,6 +82,11 @@ def _check_agreement(spec: NetworkSpec) -> None:
         raise InputError(
             "norm local-response works across the channels of a map, which linear units have not: norm=batch or layer"
         )
+    _check_stem(spec)
+    if spec.unit == "linear" and spec.shortcut.matching == "D":
+        raise InputError("shortcut D pools maps, which linear units have not: shortcut=B")
+    if spec.norm_eps != NORM_EPS and spec.norm not in _SCALED:
+        raise InputError(f"norm_eps belongs to norm {', '.join(_SCALED)}; norm {spec.norm} has none")
     for width in spec.widths:
         if spec.inner_width(width) < 1:
             raise InputError(f"group_width {spec.group_width} leaves a stage of width {width} without channels")
@@ -89,6 +99,17 @@ def _check_agreement(spec: NetworkSpec) -> None:
             f" {', '.join(_SCALED)}, not {spec.ordering} and {spec.norm}"
         )
     _check_option_a(spec)
+
+
+def _check_stem(spec: NetworkSpec) -> None:
+    parts = {"deep": 2, "deep-tiered": 8}.get(spec.stem, 1)
+    if spec.stem_width % parts:
+        raise InputError(f"a stem {spec.stem} has a stem_width that {parts} divides, not {spec.stem_width}")
+    if not spec.stem_norm and spec.ordering not in PREACTIVATION:
+        raise InputError(
+            f"stem_norm=false leaves the stem's activation to the first unit, which ordering {spec.ordering} has at its"
+            f" end; ordering {' or '.join(PREACTIVATION)}"
+        )
 
 
 def _check_vgg(spec: NetworkSpec) -> None:

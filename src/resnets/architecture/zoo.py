@@ -1,7 +1,7 @@
 """The published networks: each with its source and its counts, which a test recomputes from the built module.
 
 Sources: [R] arXiv 1512.03385, [I] 1603.05027, [W] 1605.07146, [X] 1611.05431, [VGG] 1409.1556, [G] 1706.02677 (the
-stride in the 3x3, "v1.5", as torchvision has it).
+stride in the 3x3, "v1.5", as torchvision has it), [T] 1812.01187 (its -D networks, of other depths as timm has them).
 """
 
 from __future__ import annotations
@@ -20,7 +20,21 @@ IMAGENET_UNITS = {
     101: ("bottleneck", (3, 4, 23, 3)),
     152: ("bottleneck", (3, 8, 36, 3)),
 }
+TIMM_UNITS = {  # of the same family, after the papers
+    10: ("basic", (1, 1, 1, 1)),
+    14: ("bottleneck", (1, 1, 1, 1)),
+    26: ("bottleneck", (2, 2, 2, 2)),
+    200: ("bottleneck", (3, 24, 36, 3)),
+}
 _NONE = Shortcut("none", "A")
+PAPERS = {
+    "[R]": "arXiv 1512.03385",
+    "[I]": "arXiv 1603.05027",
+    "[W]": "arXiv 1605.07146",
+    "[X]": "arXiv 1611.05431",
+    "[G]": "arXiv 1706.02677",
+    "[VGG]": "arXiv 1409.1556",
+}
 
 
 @dataclass(frozen=True)
@@ -42,10 +56,18 @@ class Entry:
         height, width = self.spec.image_size or ((224, 224) if self.spec.num_classes == 1000 else (32, 32))
         return (self.spec.in_channels, height, width)
 
+    @property
+    def reference(self) -> str:
+        """The source with its paper's number: `arXiv 1512.03385 table 1`."""
+        text = self.source
+        for sign, paper in PAPERS.items():
+            text = text.replace(sign, paper)
+        return text
+
 
 def imagenet(depth: int, **changes: object) -> NetworkSpec:
-    """The ImageNet family of [R], table 1, in torchvision's form; `depth` is 18, 34, 50, 101 or 152."""
-    unit, units = IMAGENET_UNITS[depth]
+    """The ImageNet family of [R], table 1, in torchvision's form; `depth` is 18, 34, 50, 101, 152 or one of timm's."""
+    unit, units = (IMAGENET_UNITS | TIMM_UNITS)[depth]
     spec = NetworkSpec(units=units, widths=(64, 128, 256, 512), unit=unit, name=f"resnet{depth}")
     return spec.replace(**changes)
 
@@ -106,6 +128,7 @@ def _entries() -> list[Entry]:
     in_cifar, deep = "[R] section 4.2, option A", "[I] section 4, original ordering"
     preact, full = "[I] section 4, full pre-activation", "full-preactivation"
     x_tv, w_tv = "[X], as torchvision has it", "[W], as torchvision has it"
+    d, d_timm = {"stem": "deep", "shortcut": "D"}, "[T] section 4, as timm has it"
     mlp = "[R] equation 1 with fully connected layers (section 3.2)"
     return [
         entry("resnet18", imagenet(18), 11_689_512, 1_814_073_344, resnet),
@@ -116,6 +139,11 @@ def _entries() -> list[Entry]:
         entry("resnet50-v1", imagenet(50, stride_in="1x1"), 25_557_032, 3_857_973_248, v1),
         entry("resnet101-v1", imagenet(101, stride_in="1x1"), 44_549_160, 7_570_194_432, v1),
         entry("resnet152-v1", imagenet(152, stride_in="1x1"), 60_192_808, 11_282_415_616, v1),
+        entry("resnet18-d", imagenet(18, **d), 11_708_744, 2_053_713_920, d_timm),
+        entry("resnet34-d", imagenet(34, **d), 21_816_904, 3_903_401_984, d_timm),
+        entry("resnet50-d", imagenet(50, **d), 25_576_264, 4_328_824_832, "[T] table 5"),
+        entry("resnet101-d", imagenet(101, **d), 44_568_392, 8_041_046_016, d_timm),
+        entry("resnet152-d", imagenet(152, **d), 60_212_040, 11_753_267_200, d_timm),
         entry("resnet18-A", imagenet(18, shortcut="A"), 11_515_688, 1_794_805_760, "[R] section 4.1, option A"),
         entry("resnet34-A", imagenet(34, shortcut="A"), 21_623_848, 3_644_493_824, "[R] table 3, option A"),
         entry("resnet34-C", imagenet(34, shortcut="C"), 22_716_840, 3_830_747_136, "[R] table 3, option C"),

@@ -6,15 +6,15 @@ The commands' modules import no torch at their top, so that `--help` and `list` 
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from inspect import getdoc
 
 import cyclopts
 
 from resnets import __version__
-from resnets.cli import data, evaluate, listing, output, predict, train
+from resnets.cli import cam, data, evaluate, export, imports, inspect, listing, output, predict, train
 from resnets.errors import InputError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -24,7 +24,11 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "train": (train.train, "SOURCE [OPTIONS]", train.EXAMPLES),
     "evaluate": (evaluate.evaluate, "RUN [SOURCE] [OPTIONS]", evaluate.EXAMPLES),
     "predict": (predict.predict, "RUN IMAGE… [OPTIONS]", predict.EXAMPLES),
+    "cam": (cam.cam, "RUN IMAGE… [OPTIONS]", cam.EXAMPLES),
     "list": (listing.list_networks, "[PATTERN] [OPTIONS]", listing.EXAMPLES),
+    "inspect": (inspect.inspect, "NAME… [OPTIONS]", inspect.EXAMPLES),
+    "import": (imports.import_file, "FILE --out RUN [OPTIONS]", imports.EXAMPLES),
+    "export": (export.export, "RUN --to LIBRARY --out FILE [OPTIONS]", export.EXAMPLES),
     "data": (data.data, "SOURCE [OPTIONS]", data.EXAMPLES),
 }
 _EXAMPLES = """\
@@ -113,7 +117,7 @@ def _report(error: Exception) -> int:
 
 def _paragraphs(function: Callable[..., None]) -> str:
     """A command's docstring with the line breaks of the source taken out, for a terminal of any width."""
-    text = inspect.getdoc(function) or ""
+    text = getdoc(function) or ""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 

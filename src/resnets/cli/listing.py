@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from resnets.architecture import GRAMMAR, ZOO, Entry, spec
+from resnets.architecture import GRAMMAR, PAPERS, ZOO, Entry, spec
 from resnets.cli import output
 from resnets.errors import InputError, nearest
 
@@ -15,16 +15,6 @@ EXAMPLES = """\
 resnets list
 resnets list "preact-*"
 resnets list resnet1 --json"""
-
-
-_PAPERS = {
-    "[R]": "arXiv 1512.03385",
-    "[I]": "arXiv 1603.05027",
-    "[W]": "arXiv 1605.07146",
-    "[X]": "arXiv 1611.05431",
-    "[G]": "arXiv 1706.02677",
-    "[VGG]": "arXiv 1409.1556",
-}
 
 
 def list_networks(
@@ -54,7 +44,7 @@ def list_networks(
             entry.source,
         )
     output.show(table)
-    output.say("papers: " + ", ".join(f"{sign} {paper}" for sign, paper in _PAPERS.items()))
+    output.say("papers: " + ", ".join(f"{sign} {paper}" for sign, paper in PAPERS.items()))
     output.say(f"names: {GRAMMAR}")
 
 
@@ -78,16 +68,10 @@ def _row(entry: Entry) -> dict[str, object]:
         "parameters": entry.parameters,
         "multiply_adds": entry.multiply_adds,
         "depth": entry.spec.depth,
-        "source": _spelt_out(entry.source),
+        "source": entry.reference,
         "classes": entry.spec.num_classes,
         "input": {"channels": channels, "height": height, "width": width},
     }
-
-
-def _spelt_out(source: str) -> str:
-    for sign, paper in _PAPERS.items():
-        source = source.replace(sign, paper)
-    return source
 
 
 def _readable(count: int) -> str:

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 _UNCUT = 400  # columns for tables that no terminal shows
@@ -55,13 +55,13 @@ def table(title: str, columns: dict[str, bool]) -> Table:
     return made
 
 
-def show(*things: Table | str) -> None:
+def show(*things: RenderableType) -> None:
     """Print tables and lines of text on standard output."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _UNCUT)
     for thing in things:
-        console.print(thing, soft_wrap=isinstance(thing, str))
+        console.print(thing, soft_wrap=isinstance(thing, str), crop=False)
 
 
 def one_line(text: str) -> str:

@@ -69,7 +69,11 @@ def train(
         Parameter(validator=Number(gte=1), help="side of the images in pixels [default: by the images]"),
     ] = None,
     weights: Annotated[
-        Path | None, Parameter(help="a run folder or .safetensors file to start from, as with --recipe finetune")
+        str | None,
+        Parameter(
+            help="what to start from, as with --recipe finetune: a run folder, a weights file, torchvision:resnet50,"
+            " hf:OWNER/NAME"
+        ),
     ] = None,
     threads: Annotated[
         int | None, Parameter(validator=Number(gte=1), help="processor threads [default: all cores]")

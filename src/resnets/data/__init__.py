@@ -8,6 +8,7 @@ from resnets.data.decoding import IMAGE_SUFFIXES, UnreadableImage, read_image
 from resnets.data.doctor import examine
 from resnets.data.loading import Batch, eval_batches, steps_per_epoch, train_batches
 from resnets.data.montage import montage
+from resnets.data.origins import ORIGINS, Origin, preprocessing_of
 from resnets.data.packed import Packed, Streamed, free_memory, load_split, pack
 from resnets.data.preprocessing import Preprocessing, choose_preprocessing, with_mean_image
 from resnets.data.random import draws, epoch_order, seed_of
@@ -17,8 +18,10 @@ from resnets.data.split import Source, Split, UnreadableImagesError, find_unread
 __all__ = [
     "BUILTIN",
     "IMAGE_SUFFIXES",
+    "ORIGINS",
     "Augmentation",
     "Batch",
+    "Origin",
     "Packed",
     "Preprocessing",
     "Source",
@@ -38,6 +41,7 @@ __all__ = [
     "montage",
     "open_source",
     "pack",
+    "preprocessing_of",
     "read_image",
     "refuse",
     "seed_of",

@@ -119,10 +119,13 @@ def move(
 
 
 def mean_colour(preprocessing: Preprocessing) -> tuple[int, ...]:
-    """The bytes nearest to the mean of each channel; zeros where a mean image, so padded too, is subtracted."""
+    """The bytes nearest to the mean of each channel, in the order RGB; zeros where a mean image, so padded too, is
+    subtracted.
+    """
     if preprocessing.mean_image is not None:
         return (0,) * preprocessing.channels
-    return tuple(round(value * 255) for value in preprocessing.mean)
+    colour = tuple(round(value * 255) for value in preprocessing.mean)
+    return colour[::-1] if preprocessing.channel_order == "BGR" else colour
 
 
 @cache

@@ -179,7 +179,8 @@ class _Making(Dataset[Any]):
             INTERPOLATIONS[self.preprocessing.interpolation],
             box=(left, top, left + wide, top + high),
         )
-        return self.preprocessing.image(picture)
+        pixels = np.asarray(picture).reshape(side, side, self.preprocessing.channels)
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
 def _made(

@@ -39,11 +39,12 @@ class Preprocessing:
     Attributes:
         size: side of the square input, in pixels.
         channels: 1 (grey) or 3 (RGB).
-        mean, std: of each channel, of values in [0, 1].
+        mean, std: of each channel, of values in [0, 1], in the order of `channel_order`.
         interpolation: `bilinear`, `bicubic`, `lanczos` (all antialiased, by Pillow) or `nearest`.
         crop_fraction: for evaluation the shorter side is resized to size / crop_fraction, and the centre cut out.
         mean_image: the mean of every pixel, subtracted in place of the channels' (1512.03385, section 4.2): base64 of
             float32 [C, size, size], little endian, of values in [0, 1].
+        channel_order: in which the network takes colours: `RGB`, or `BGR` as Caffe's and Keras's early networks do.
     """
 
     size: int
@@ -53,6 +54,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
     crop_fraction: float = 1.0
     mean_image: str | None = None
+    channel_order: str = "RGB"
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -70,6 +72,8 @@ class Preprocessing:
             )
         if not 0 < self.crop_fraction <= 1:
             raise InputError(f"crop_fraction must lie in (0, 1], not {self.crop_fraction:g}")
+        if self.channel_order not in ("RGB", "BGR"):
+            raise InputError(f"channel_order must be RGB or BGR, not {self.channel_order!r}")
         if self.mean_image is not None:
             self.mean_pixels()
 
@@ -102,17 +106,30 @@ class Preprocessing:
         return torch.from_numpy(self.pixels(picture).transpose(2, 0, 1).copy())
 
     def pixels(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """The evaluation view as uint8 [size, size, C]."""
+        """The evaluation view as uint8 [size, size, C], its colours in the order RGB.
+
+        To the pixel what torchvision's (and so timm's) Resize and CenterCrop make of a picture: the longer side is cut
+        to whole pixels, and the centre lies at the even one of two equally near places.
+        """
         picture = self.convert(picture)
-        if picture.size != (self.size, self.size):
-            short = max(self.size, round(self.size / self.crop_fraction))
-            scale = short / min(picture.size)
-            width, height = (max(short, round(side * scale)) for side in picture.size)
-            if (width, height) != picture.size:
-                picture = picture.resize((width, height), INTERPOLATIONS[self.interpolation])
-            left, top = (width - self.size) // 2, (height - self.size) // 2
+        size, left, top = self._layout(*picture.size)
+        if size != picture.size:
+            picture = picture.resize(size, INTERPOLATIONS[self.interpolation])
+        if size != (self.size, self.size):
             picture = picture.crop((left, top, left + self.size, top + self.size))
         return np.asarray(picture).reshape(self.size, self.size, self.channels)
+
+    def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a picture that its evaluation view shows: left, top, right and bottom in the picture's pixels."""
+        (wide, high), left, top = self._layout(width, height)
+        across, down = width / wide, height / high
+        return left * across, top * down, (left + self.size) * across, (top + self.size) * down
+
+    def _layout(self, width: int, height: int) -> tuple[tuple[int, int], int, int]:
+        """The size to which a picture is resized, and the left and top edge of the square that is cut out of that."""
+        short = max(self.size, round(self.size / self.crop_fraction))
+        wide, high = (short * side // min(width, height) for side in (width, height))
+        return (wide, high), round((wide - self.size) / 2), round((high - self.size) / 2)
 
     def convert(self, picture: Image.Image) -> Image.Image:
         """The picture in mode L or RGB, as `channels` says; grey is weighed as ITU-R 601 does."""
@@ -142,8 +159,12 @@ class Preprocessing:
     ) -> Tensor:
         """Map uint8 [B, C, H, W] to float32 (x / 255 - mean) / std, in `memory_format` where one is asked for.
 
+        The bytes come in the order RGB, the result is in that of `channel_order`.
+
         `mean` is that of every pixel of every image, [B, C, H, W], where augmentation has moved the mean image.
         """
+        if self.channel_order == "BGR":
+            batch = batch.flip(1)
         # As one multiplication and one subtraction: (x / 255 - mean) / std = x / (255 std) - mean / std.
         std = torch.tensor(self.std, dtype=torch.float64).view(-1, 1, 1)
         if mean is None:
@@ -158,6 +179,8 @@ def with_mean_image(preprocessing: Preprocessing, images: Tensor) -> Preprocessi
     """Subtract the mean of every pixel of `images`, uint8 [n, C, S, S], and divide by nothing (1512.03385, 4.2)."""
     total = sum(part.sum(0, dtype=torch.int64) for part in images.cpu().split(4096))  # exact, whatever the order
     mean = (torch.as_tensor(total).double() / (255 * len(images))).numpy().astype("<f4")
+    if preprocessing.channel_order == "BGR":
+        mean = np.ascontiguousarray(mean[::-1])
     return dataclasses.replace(
         preprocessing,
         mean_image=base64.b64encode(mean.tobytes()).decode("ascii"),

@@ -1,10 +1,27 @@
 """Measuring and using trained networks: figures, finished runs, predictions, and the report."""
 
+from resnets.evaluation.activation import Explained, cam, class_activation_maps
 from resnets.evaluation.device import pick_device
+from resnets.evaluation.exported import export_weights, loading_line
+from resnets.evaluation.imported import import_weights
 from resnets.evaluation.metrics import Evaluation, evaluate
 from resnets.evaluation.prediction import Prediction
 from resnets.evaluation.report import write_report
 from resnets.evaluation.run import Run
 from resnets.evaluation.selection import evaluate_split
 
-__all__ = ["Evaluation", "Prediction", "Run", "evaluate", "evaluate_split", "pick_device", "write_report"]
+__all__ = [
+    "Evaluation",
+    "Explained",
+    "Prediction",
+    "Run",
+    "cam",
+    "class_activation_maps",
+    "evaluate",
+    "evaluate_split",
+    "export_weights",
+    "import_weights",
+    "loading_line",
+    "pick_device",
+    "write_report",
+]

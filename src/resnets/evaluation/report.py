@@ -34,7 +34,9 @@ def interval(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def _title(run: Run) -> str:
-    name = str(run.info["source"].get("name") or "its images")
+    if run.imported is not None:
+        return f"{_network(run)}, imported from {Path(str(run.imported.get('file'))).name}"
+    name = str(run.source.get("name") or "its images")
     return f"{_network(run)} on {Path(name).name or name}"
 
 
@@ -68,7 +70,10 @@ def _lead(run: Run) -> str:
 
 def _story(run: Run) -> Iterator[tuple[str, str]]:
     """Paragraphs and their CSS classes: how the weights were chosen, and on what."""
-    results, source = run.info.get("results", {}), run.info["source"]
+    if run.imported is not None:
+        yield from _imported(run.imported)
+        return
+    results, source = run.info.get("results", {}), run.source
     sizes = ", ".join(f"{count:,} {split}" for split, count in source.get("splits", {}).items())
     if sizes:
         yield f"Images: {sizes}; {len(run.classes)} classes.{_held_out(source)}", ""
@@ -103,6 +108,14 @@ def _story(run: Run) -> Iterator[tuple[str, str]]:
             f"{len(source['skipped']):,} unreadable images were skipped; they are listed at the end.",
             "notice",
         )
+
+
+def _imported(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield f"Imported weights of {facts.get('origin')}, not trained here. {facts.get('proof') or ''}", ""
+    yield (
+        "No figures yet: `resnets evaluate RUN SOURCE` measures the network on images whose classes it knows.",
+        "notice",
+    )
 
 
 def _held_out(source: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -21,14 +20,15 @@ from resnets.evaluation.device import pick_device
 from resnets.evaluation.metrics import Evaluation
 from resnets.evaluation.prediction import Prediction
 from resnets.models import build, load_weights
+from resnets.models.folder import read_run, verify, weights_file
 
-FORMAT = 1  # of run.json
-_NEEDED = {"spec": dict, "classes": list, "preprocessing": dict, "recipe": dict, "source": dict, "weights": dict}
+_NEEDED = {"spec": dict, "classes": list, "preprocessing": dict, "weights": dict}
+_TRAINED = {"recipe": dict, "source": dict}  # what a run besides has, unless its weights were imported
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished training run on disk.
+    """A finished run on disk: trained here, or made of imported weights.
 
     Attributes:
         path: the run folder.
@@ -52,8 +52,9 @@ class Run:
             InputError: not a run folder, a run that has not finished, or a run.json that is damaged.
         """
         folder = Path(path)
-        info = _read(folder)
-        missing = [key for key, kind in _NEEDED.items() if not isinstance(info.get(key), kind)]
+        info = read_run(folder)
+        needed = _NEEDED if isinstance(info.get("imported"), dict) else {**_NEEDED, **_TRAINED}
+        missing = [key for key, kind in needed.items() if not isinstance(info.get(key), kind)]
         if missing:
             raise InputError(f"{folder / 'run.json'} lacks {', '.join(missing)}; it is damaged or was edited")
         try:
@@ -79,14 +80,23 @@ class Run:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """The recipe's fields, as run.json has them."""
-        recipe: Mapping[str, Any] = self.info["recipe"]
-        return recipe
+        """The recipe's fields, as run.json has them; empty for imported weights."""
+        return self.info.get("recipe") or {}
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """What the run was trained on, as run.json has it; empty for imported weights."""
+        return self.info.get("source") or {}
+
+    @property
+    def imported(self) -> Mapping[str, Any] | None:
+        """Where imported weights come from, as run.json has it; None for a run that was trained here."""
+        return self.info.get("imported")
 
     @property
     def weights_file(self) -> Path:
         """The chosen weights, a safetensors file in the run folder."""
-        return self.path / Path(str(self.info["weights"].get("file"))).name
+        return weights_file(self.path, self.info)
 
     def model(self, device: torch.device | str = "cpu") -> nn.Module:
         """Build the network with the run's weights, in evaluation mode.
@@ -94,7 +104,7 @@ class Run:
         Raises:
             InputError: the weights are not the file that the run wrote, or do not fit its network.
         """
-        self._verify()
+        verify(self.path, self.info)
         module = build(self.spec, seed=0)
         try:
             module.load_state_dict(load_weights(self.weights_file))
@@ -117,7 +127,7 @@ class Run:
         """Measure the run on its own source, or on another whose classes have the same names in any order.
 
         Args:
-            source: None is the source that the run was trained on.
+            source: None is the source that the run was trained on; imported weights have none.
             split: None is the test split; without one, the validation split (of the run's own source: as the
                 run held it out); without that too, every image of the source. The result's `split` and
                 `notes` say which.
@@ -131,8 +141,13 @@ class Run:
         Raises:
             InputError: a missing source or split, other classes, unreadable images, or damaged weights.
         """
-        recorded = self.info["source"]
+        recorded = self.source
         own = source is None
+        if own and not recorded:
+            raise InputError(
+                f"{self.path} holds imported weights and has no images of its own; name some to evaluate on:"
+                f" resnets evaluate {self.path} SOURCE"
+            )
         found = source if isinstance(source, Source) else open_source(_text(source, recorded))
         if own:
             chosen = selection.choose_own(found, self.info, split)
@@ -214,16 +229,6 @@ class Run:
                 continue
         return sorted(latest.values(), key=lambda record: int(record["step"]))
 
-    def _verify(self) -> None:
-        expected = self.info["weights"].get("sha256")
-        with self.weights_file.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected:
-            raise InputError(
-                f"{self.weights_file} is damaged: its SHA-256 is {found[:12]}…, run.json records "
-                f"{str(expected)[:12]}…; copy the run folder again"
-            )
-
 
 def _fast(module: nn.Module, place: torch.device) -> nn.Module:
     """The module in the memory layout that convolutions are fastest in: a fifth faster on a processor."""
@@ -242,24 +247,3 @@ def _text(source: str | os.PathLike[str] | None, recorded: Mapping[str, Any]) ->
     if path is not None and not Path(path).exists():
         raise InputError(f"the run's own source {path} is not there any more; give the source to evaluate")
     return str(path or recorded["name"])
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    file = folder / "run.json"
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such run folder")
-    if not file.is_file():
-        raise InputError(f"{folder} is not a run folder (it has no run.json); give what `resnets train --out` wrote")
-    try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{file} cannot be read ({error}); it is damaged") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        found = info.get("format") if isinstance(info, dict) else None
-        raise InputError(f"{file} has the format {found}, this version of resnets reads {FORMAT}; update resnets")
-    if info.get("status") != "finished":
-        raise InputError(
-            f"{folder} holds a run that has not finished (status: {info.get('status')}); "
-            f"finish it with `resnets train SOURCE --out {folder} --resume`"
-        )
-    return info

@@ -155,8 +155,11 @@ def preprocessing(run: Run) -> Section:
 
 
 def recipe(run: Run) -> Section:
-    """The recipe and the network, field by field."""
-    body = page.facts("Recipe", _flat(run.recipe)) + page.facts("Network", _flat(run.spec.to_dict()))
+    """The recipe and the network, field by field; imported weights have no recipe."""
+    body = page.facts("Network", _flat(run.spec.to_dict()))
+    if not run.recipe:
+        return Section("network", "Network", body)
+    body = page.facts("Recipe", _flat(run.recipe)) + body
     return Section("recipe", "Recipe and network", f'<div class="grid">{body}</div>')
 
 
@@ -167,7 +170,8 @@ def provenance(run: Run) -> Section:
         ("seed", info.get("seed")),
         ("deterministic", info.get("deterministic")),
         ("precision", info.get("precision")),
-        ("source", info["source"].get("path") or info["source"].get("name")),
+        ("source", run.source.get("path") or run.source.get("name")),
+        *_flat({"imported": run.imported or {}}),
         ("started", info.get("started")),
         ("finished", info.get("finished")),
     ]
@@ -191,7 +195,7 @@ def provenance(run: Run) -> Section:
 def skipped(run: Run) -> Section | None:
     """The unreadable images that were left out, of training, validation and test."""
     results = run.info.get("results", {})
-    images = [*(run.info["source"].get("skipped") or []), *((results.get("test") or {}).get("skipped") or [])]
+    images = [*(run.source.get("skipped") or []), *((results.get("test") or {}).get("skipped") or [])]
     if not images:
         return None
     rows = [(image["path"], image["reason"]) for image in images[:NAMES]]

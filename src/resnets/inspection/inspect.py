@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,8 +43,8 @@ class Inspection:
 
     @property
     def depth(self) -> int:
-        """Weight layers on the longest path from image to logits."""
-        return self.paths.depth
+        """Weight layers on the longest path from image to logits; a deep stem's count as the one that they stand for."""
+        return self.paths.depth - (len(self.spec.stem_widths()) - 1 if self.spec else 0)
 
     @property
     def parameters(self) -> int:
@@ -93,17 +94,33 @@ class Inspection:
             "input": list(self.trace.input_shape),
             "memory": self.memory,
             "paths": {
-                "count": self.paths.count,
+                "count": str(self.paths.count),  # 2^600 and more: many readers of JSON know no such number
+                "log2_count": math.log2(self.paths.count),
                 "units": self.paths.units,
                 "mean": self.paths.mean,
                 "shortest": self.paths.shallowest,
                 "shares": list(self.paths.shares),
             },
-            "stages": [_stage(stage) for stage in self.stages],
+            "stages": [_stage(stage, self.layers[stage.last]) for stage in self.stages],
             "layers": [_layer(layer) for layer in self.layers],
             "unused": list(self.trace.unused),
             "spec": None if self.spec is None else self.spec.to_dict(),
         }
+
+    def __str__(self) -> str:
+        from resnets.inspection import tables
+
+        return tables.text(tables.View(self))
+
+    def __rich__(self) -> Any:
+        from resnets.inspection import tables
+
+        return tables.View(self)
+
+    def _repr_html_(self) -> str:
+        from resnets.inspection import html
+
+        return html.section(self)
 
 
 def inspect(
@@ -132,13 +149,14 @@ def inspect_target(target: Target) -> Inspection:
     return Inspection(target.name, target.spec, seen, stages(seen), paths(seen))
 
 
-def _stage(stage: Stage) -> dict[str, Any]:
+def _stage(stage: Stage, last: Layer) -> dict[str, Any]:
     return {
         "name": stage.name,
         "output": [stage.channels, *stage.output],
         "blocks": [{"layers": list(block.lines), "times": block.times} for block in stage.blocks],
         "parameters": stage.parameters,
         "multiply_adds": stage.multiply_adds,
+        "receptive_field": {"min": last.field.least, "max": last.field.most},
     }
 
 

@@ -53,8 +53,8 @@ def paths(trace: Trace) -> Paths:
     A gate (whatever has gone through a sigmoid) modulates what it is multiplied with, and is no path of its own.
     """
     layers = trace.layers
-    depths = _depths(layers, max)
-    shallow = _depths(layers, min)
+    depths = weight_depths(layers, max)
+    shallow = weight_depths(layers, min)
     polynomials = _polynomials(layers, depths)
     counts = polynomials[trace.output]
     total = sum(counts)
@@ -80,7 +80,8 @@ def routes(layers: Sequence[Layer]) -> list[tuple[int, ...]]:
     return found
 
 
-def _depths(layers: Sequence[Layer], choose: Callable[[list[int]], int]) -> list[int]:
+def weight_depths(layers: Sequence[Layer], choose: Callable[[list[int]], int] = max) -> list[int]:
+    """Weight layers on the longest (or, with `min`, the shortest) path to every layer."""
     found: list[int] = []
     for layer, sources in zip(layers, routes(layers), strict=True):
         before = [0 if source == INPUT else found[source] for source in sources]

@@ -58,7 +58,7 @@ def on_main_path(layer: Layer) -> bool:
 
 def stages(trace: Trace) -> tuple[Stage, ...]:
     """Group the layers of a trace by the size of their maps."""
-    owners = _parts(trace.layers)
+    owners = parts(trace.layers)
     sizes = [size_of(layer) for layer in trace.layers]
     # A unit belongs to the size that it ends with, whatever its first layers still have.
     ends = {owner: sizes[place] for place, owner in enumerate(owners)}
@@ -109,7 +109,7 @@ def describe(layer: Layer) -> str:
     return f"{window(layer)} {name}{stride}".strip()
 
 
-def _parts(layers: Sequence[Layer]) -> list[str]:
+def parts(layers: Sequence[Layer]) -> list[str]:
     """What each layer is a part of: `unit PATH`, or the layer alone."""
     joins = {layer.name.rpartition(".")[0] for layer in layers if layer.kind in ("add", "concat")} - {""}
     owners = []

@@ -16,7 +16,7 @@ from resnets.inspection.shapes import shadow
 
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 _ORIGINS = ("torchvision:", "hf:")
-PHOTOGRAPH, SMALL = 224, 32  # pixels: the papers' images, by the number of classes
+PHOTOGRAPH, SMALL = 224, 32  # pixels: the papers' images, by the stem
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _specification(
 
 
 def _own(spec: NetworkSpec) -> tuple[int, int]:
-    side = PHOTOGRAPH if spec.num_classes == 1000 else SMALL
+    side = SMALL if spec.stem == "small" else PHOTOGRAPH
     return spec.image_size or (side, side)
 
 

@@ -32,12 +32,13 @@ def normalisation(spec: NetworkSpec, channels: int) -> nn.Module:
     `weight_normalised`).
     """
     if spec.norm == "batch":
-        return nn.BatchNorm1d(channels) if spec.unit == "linear" else nn.BatchNorm2d(channels)
+        kind = nn.BatchNorm1d if spec.unit == "linear" else nn.BatchNorm2d
+        return kind(channels, eps=spec.norm_eps)
     if spec.norm == "layer":
-        return nn.GroupNorm(1, channels)
+        return nn.GroupNorm(1, channels, eps=spec.norm_eps)
     if spec.norm == "group":
         groups = next(g for g in range(min(32, max(1, channels // 2)), 0, -1) if channels % g == 0)
-        return nn.GroupNorm(groups, channels)
+        return nn.GroupNorm(groups, channels, eps=spec.norm_eps)
     if spec.norm == "local-response":
         return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)  # torch divides alpha by the 5 channels
     return nn.Identity()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from resnets.architecture import NetworkSpec, final_steps
-from resnets.architecture import spec as make_spec
 from resnets.models.layers import (
     initialise,
     normalisation,
@@ -27,26 +25,21 @@ class ResNet(nn.Module):
     """A residual (or plain) network.
 
     For torchvision's networks the keys of the `state_dict` and the logits are torchvision's.
+
+    Attributes:
+        initialised: after `create(weights=…)`, the keys whose values are not those of the weights.
     """
+
+    initialised: tuple[str, ...] = ()
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
-        imagenet = spec.stem in ("imagenet", "auto")
-        if spec.unit == "linear":
-            height, width = spec.image_size or (1, 1)
-            self.conv1 = weight_layer(spec, spec.in_channels * height * width, spec.stem_width)
-        else:
-            self.conv1 = weight_layer(
-                spec,
-                spec.in_channels,
-                spec.stem_width,
-                kernel=7 if imagenet else 3,
-                stride=2 if imagenet else 1,
-            )
-        self.bn1 = normalisation(spec, spec.stem_width)
+        self.conv1 = stem(spec)
+        if spec.stem_norm:
+            self.bn1 = normalisation(spec, spec.stem_width)
         self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if imagenet else nn.Identity()
+        self.maxpool = nn.Identity() if spec.stem in ("small", "linear") else nn.MaxPool2d(3, stride=2, padding=1)
         channels, index = spec.stem_width, 0
         for stage, (units, width) in enumerate(zip(spec.units, spec.widths, strict=True)):
             layers = []
@@ -72,7 +65,10 @@ class ResNet(nn.Module):
         """
         if self.spec.unit == "linear":
             x = torch.flatten(x, 1)
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.conv1(x)
+        if self.spec.stem_norm:
+            x = self.relu(self.bn1(x))
+        x = self.maxpool(x)
         maps = {"stem": x}
         for stage in range(1, len(self.spec.units) + 1):
             x = getattr(self, f"layer{stage}")(x)
@@ -90,6 +86,27 @@ class ResNet(nn.Module):
     def each_unit(self) -> list[Unit]:
         """All units, from the stem to the head."""
         return [unit for stage in range(1, len(self.spec.units) + 1) for unit in getattr(self, f"layer{stage}")]
+
+
+def stem(spec: NetworkSpec) -> nn.Module:
+    """The weight layers before the first normalisation that ends the stem: one, or the three of a deep stem.
+
+    The layers of a deep stem are numbered as timm numbers them, so that their keys are timm's.
+    """
+    if spec.unit == "linear":
+        height, width = spec.image_size or (1, 1)
+        return weight_layer(spec, spec.in_channels * height * width, spec.stem_width)
+    if spec.stem == "small":
+        return weight_layer(spec, spec.in_channels, spec.stem_width, kernel=3)
+    *inner, last = spec.stem_widths()
+    if not inner:
+        return weight_layer(spec, spec.in_channels, last, kernel=7, stride=2)
+    layers: list[nn.Module] = []
+    before, stride = spec.in_channels, 2
+    for width in inner:
+        layers += [weight_layer(spec, before, width, kernel=3, stride=stride), normalisation(spec, width), nn.ReLU()]
+        before, stride = width, 1
+    return nn.Sequential(*layers, weight_layer(spec, before, last, kernel=3))
 
 
 def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
@@ -125,37 +142,3 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
         if spec.norm == "weight":
             weight_normalised(net)
     return net
-
-
-def create(
-    name: str | os.PathLike[str] | NetworkSpec,
-    *,
-    num_classes: int | None = None,
-    in_channels: int | None = None,
-    image_size: int | tuple[int, int] | None = None,
-    seed: int | None = None,
-    **overrides: Any,
-) -> ResNet | VGG19:
-    """Create a network by name: `resnets.create("resnet50", num_classes=10)`.
-
-    Args:
-        name: anything that `resnets.spec` takes.
-        num_classes: logits; None keeps the published number.
-        in_channels: channels of the images; None keeps the published number.
-        image_size: side, or (height, width), in pixels: an ImageNet network then gets the small stem under 65
-            pixels, unless its name or `stem` says otherwise. Without it such a network has ImageNet's stem.
-        seed: seed of the initial weights.
-        **overrides: fields of `NetworkSpec`, such as `shortcut="C"` or `norm="group"`.
-
-    Raises:
-        InputError: unknown name, field or value; or a network too deep for the images.
-    """
-    found = make_spec(name, **overrides)
-    if num_classes is not None:
-        found = found.replace(num_classes=num_classes)
-    if in_channels is not None:
-        found = found.replace(in_channels=in_channels)
-    if image_size is not None:
-        size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        found, _ = found.fit(image_size=size, in_channels=found.in_channels, num_classes=found.num_classes)
-    return build(found, seed=seed)

@@ -1,6 +1,7 @@
 """Shortcuts: h(x), which carries x past the residual function, and the ways in which h(x) and F(x) are joined.
 
 [R] arXiv 1512.03385, options A, B and C. [I] arXiv 1603.05027, section 3 and figure 2: the five other forms.
+[T] arXiv 1812.01187, section 4.1: D.
 `matched` gives h(x) where the shape changes (or everywhere: option C); `joint` gives y from x, h(x) and F(x).
 """
 
@@ -36,9 +37,16 @@ class ZeroPadded(nn.Module):
 def projection(spec: NetworkSpec, inputs: int, outputs: int, stride: int) -> nn.Sequential:
     """Option B (where the shape changes) or C (everywhere): a 1x1 convolution and its normalisation.
 
-    Under full pre-activation no normalisation follows it, as in the authors' code.
+    Under D the pixels are averaged over 2x2 instead of every second one being taken; at an odd edge the mean is that of
+    the pixels there are, and the map is as large as a convolution of stride 2 makes it. Under full pre-activation no
+    normalisation follows the convolution, as in the authors' code.
     """
-    layers = [weight_layer(spec, inputs, outputs, stride=stride)]
+    layers: list[nn.Module] = []
+    if spec.shortcut.matching == "D":
+        pooled = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
+        layers.append(nn.Identity() if stride == 1 else pooled)
+        stride = 1
+    layers.append(weight_layer(spec, inputs, outputs, stride=stride))
     if spec.ordering != "full-preactivation":
         layers.append(normalisation(spec, outputs))
     return nn.Sequential(*layers)
@@ -48,7 +56,7 @@ def matched(spec: NetworkSpec, inputs: int, outputs: int, stride: int) -> nn.Mod
     """h(x) of a unit from `inputs` to `outputs` channels with this stride; None is the identity."""
     shortcut = spec.shortcut
     reshapes = stride != 1 or inputs != outputs
-    if shortcut.kind == "projection" or (reshapes and shortcut.matching == "B"):
+    if shortcut.kind == "projection" or (reshapes and shortcut.matching in ("B", "D")):
         return projection(spec, inputs, outputs, stride)
     return ZeroPadded(inputs, outputs, stride) if reshapes else None
 

@@ -31,7 +31,9 @@ class Unit(nn.Module):
             kernel = 1 if spec.unit == "linear" else 3
             layers = [(inputs, width, kernel, stride, 1), (width, width, kernel, 1, 1)]
         reshapes = stride != 1 or inputs != outputs
-        self.steps = unit_steps(spec.ordering, len(layers), first=index == 0, reshapes=reshapes)
+        # A bare stem leaves the first pre-activation to the first unit.
+        activated = index == 0 and spec.stem_norm
+        self.steps = unit_steps(spec.ordering, len(layers), first=activated, reshapes=reshapes)
         used = (*self.steps.shared, *self.steps.residual, *self.steps.after)
         for k, (before, after, kernel, pace, groups) in enumerate(layers, start=1):
             self.add_module(f"conv{k}", weight_layer(spec, before, after, kernel=kernel, stride=pace, groups=groups))

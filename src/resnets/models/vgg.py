@@ -11,6 +11,8 @@ from resnets.architecture import NetworkSpec
 class VGG19(vgg.VGG):
     """VGG-19 of torchvision, with its initialisation, and the `stages` of our networks."""
 
+    initialised: tuple[str, ...] = ()  # as in ResNet
+
     def __init__(self, spec: NetworkSpec) -> None:
         features = vgg.make_layers(vgg.cfgs["E"])
         if spec.in_channels != 3:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors
@@ -11,6 +11,9 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from resnets.errors import InputError
+
+_CLASSIFIERS = ("fc.", "classifier.6.")  # the last layer of ours, and of VGG-19
+_STEMS = ("conv1.weight", "conv1.0.weight", "features.0.weight")  # the first: of ours, of a deep stem, of VGG-19
 
 
 def save_weights(path: str | os.PathLike[str], weights: nn.Module | Mapping[str, Tensor]) -> None:
@@ -41,29 +44,78 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise InputError(f"{Path(path)}: not a readable safetensors file ({reason})") from None
 
 
+def check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Check that two networks have the same keys.
+
+    Raises:
+        InputError: names the first key that only one of them has.
+    """
+    for key in [*own, *weights]:
+        if key not in weights or key not in own:
+            where = "missing from" if key not in weights else "unknown to the network but in"
+            raise InputError(f"'{key}' is {where} the weights: they are of another network")
+
+
 def start_from(net: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Load weights into `net`, leaving the classifier as initialised where the number of classes differs.
+    """Load weights into `net`, whose classes and input channels may be others than those of the weights.
+
+    With other classes the classifier stays as initialised; with other channels the first convolution is adapted (see
+    `adapted`).
 
     Args:
         net: a network of ours.
-        weights: the `state_dict` of the same network, perhaps for other classes.
+        weights: the `state_dict` of the same network, perhaps for other classes or channels.
 
     Returns:
-        The keys that keep their initial values.
+        The keys whose values are not those of the weights; `told` puts them into words.
 
     Raises:
         InputError: the weights are of another network; names the first key that does not fit.
     """
     own = net.state_dict()
-    for key in [*own, *weights]:
-        if key not in weights or key not in own:
-            where = "missing from" if key not in weights else "unknown to the network but in"
-            raise InputError(f"'{key}' is {where} the weights: they are of another network")
+    check_keys(own, weights)
+    values = {key: weights[key] for key in own}
     changed = [key for key, value in own.items() if value.shape != weights[key].shape]
     for key in changed:
-        if not key.startswith(("fc.", "classifier.6.")):  # the last layer of ours, and of VGG-19
-            raise InputError(
-                f"'{key}' has shape {list(weights[key].shape)} in the weights and {list(own[key].shape)} in the network"
-            )
-    net.load_state_dict({key: value if key in changed else weights[key] for key, value in own.items()})
+        if key.startswith(_CLASSIFIERS):
+            values[key] = own[key]
+        elif key in _STEMS and _same_but_channels(own[key], weights[key]):
+            values[key] = adapted(weights[key], own[key].shape[1])
+        else:
+            raise misshaped(key, weights[key], own[key])
+    net.load_state_dict(values)
     return changed
+
+
+def misshaped(key: str, weight: Tensor, own: Tensor) -> InputError:
+    """The refusal of a weight whose shape is not the network's."""
+    return InputError(f"'{key}' has shape {list(weight.shape)} in the weights and {list(own.shape)} in the network")
+
+
+def adapted(weight: Tensor, channels: int) -> Tensor:
+    """A first convolution [outputs, inputs, k, k] for another number of input channels, as timm adapts it.
+
+    For one channel the inputs are summed, so that a grey picture, normalised, gives what its three equal channels
+    gave. For others they are repeated in turn and scaled by inputs/channels, which keeps the sum in proportion.
+    """
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    inputs = weight.shape[1]
+    return weight.repeat(1, -(-channels // inputs), 1, 1)[:, :channels] * (inputs / channels)
+
+
+def told(changed: Sequence[str], net: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    """What `start_from` did not take over as it was, in words; empty when it took everything."""
+    own, words = net.state_dict(), []
+    for key in changed:
+        if key in _STEMS:
+            words.append(f"{key} is adapted from {weights[key].shape[1]} to {own[key].shape[1]} channels")
+    fresh = [key for key in changed if key not in _STEMS]
+    if fresh:
+        before, now = len(weights[fresh[0]]), len(own[fresh[0]])
+        words.append(f"{' and '.join(fresh)} are newly initialised, for {now} classes instead of {before}")
+    return "; ".join(words)
+
+
+def _same_but_channels(one: Tensor, other: Tensor) -> bool:
+    return one.dim() == other.dim() == 4 and len(one) == len(other) and one.shape[2:] == other.shape[2:]

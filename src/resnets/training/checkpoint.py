@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.errors import InputError
+from resnets.files import publish, sync
 from resnets.models import load_weights, save_weights
 
 KEEP = 2  # checkpoints; the older one is there should the newer be damaged
@@ -121,30 +122,8 @@ def save_best(state: State, folder: Path, figures: dict[str, float]) -> None:
 
 
 def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write a weights file aside, sync it, and publish it by one rename."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    save_weights(aside, weights)
-    sync(aside)
-    os.replace(aside, path)
-    sync(path.parent)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file aside, sync it, and publish it by one rename."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_text(text, encoding="utf-8")
-    sync(aside)
-    os.replace(aside, path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's (or folder's entries') bytes are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Write a weights file, whole or not at all."""
+    publish(path, lambda aside: save_weights(aside, weights))
 
 
 def _prune(folder: Path, best: dict[str, Any] | None) -> None:

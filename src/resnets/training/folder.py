@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
-import hashlib
 import json
 import os
 import platform
-import shlex
-import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import resnets
 from resnets.errors import InputError
-from resnets.training.checkpoint import write_text
-
-FORMAT = 1
+from resnets.evaluation.provenance import command as command
+from resnets.evaluation.provenance import now as now
+from resnets.evaluation.provenance import versions as versions
+from resnets.files import readable, write_text
+from resnets.models.folder import FORMAT as FORMAT
 
 
 def free_folder(out: str | os.PathLike[str] | None, label: str) -> Path:
@@ -61,23 +57,17 @@ def read_info(path: Path) -> dict[str, Any]:
         raise InputError(f"{path / 'run.json'}: cannot be read ({error})") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise InputError(f"{path / 'run.json'}: not a run of format {FORMAT}")
+    if info.get("imported"):
+        raise InputError(
+            f"{path} holds imported weights, no training to resume; train from them: resnets train SOURCE"
+            f" --weights {path} --out ANOTHER"
+        )
     return info
 
 
 def write_info(path: Path, info: Mapping[str, Any]) -> None:
     """Write run.json, whole or not at all."""
     write_text(path / "run.json", readable(info) + "\n")
-
-
-def readable(value: Any, margin: str = "") -> str:
-    """JSON with a line for every entry, but lists of plain values on one line: a confusion matrix is a row a line."""
-    inner = margin + "  "
-    if isinstance(value, Mapping) and value:
-        entries = [f"{inner}{json.dumps(key)}: {readable(item, inner)}" for key, item in value.items()]
-        return "{\n" + ",\n".join(entries) + f"\n{margin}}}"
-    if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
-        return "[\n" + ",\n".join(inner + readable(item, inner) for item in value) + f"\n{margin}]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
@@ -92,35 +82,6 @@ def mend_records(path: Path) -> None:
     if file.exists() and (text := file.read_bytes()) and not text.endswith(b"\n"):
         with file.open("ab") as end:
             end.write(b"\n")
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def now() -> str:
-    """The time, UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def command() -> str:
-    """The command line of this process."""
-    if Path(sys.argv[0]).name == "__main__.py":
-        return shlex.join(["python", "-m", "resnets", *sys.argv[1:]])
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    return {
-        "resnets": resnets.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "numpy": version("numpy"),
-    }
 
 
 def hardware(device: str) -> dict[str, Any]:

@@ -28,9 +28,9 @@ from resnets.data import (
     with_mean_image,
 )
 from resnets.errors import InputError
-from resnets.evaluation import Run
-from resnets.models import build, load_weights, start_from
+from resnets.models import build, pretrained, start_from
 from resnets.training import folder
+from resnets.training.beginning import inherited, stem_note
 from resnets.training.device import Execution, choose_execution, require_memory
 from resnets.training.recipe import Recipe, image_side, override
 from resnets.training.recipes import recipe as make_recipe
@@ -79,8 +79,8 @@ def make_plan(
     """
     # The cheap refusals come first: a slip in a name should not wait for 50,000 images to be decoded.
     wanted = make_spec(arch) if arch is not None else None
-    started_from, known = _beginning(weights)
-    wanted = wanted or known
+    known = pretrained(weights, arch=wanted) if weights is not None else None
+    wanted = known.spec if known else wanted
     if isinstance(recipe, str):
         make_recipe(recipe, wanted or make_spec("resnet20"), changes=changes)
     path = folder.free_folder(out, "run") if out is not None else None
@@ -99,6 +99,9 @@ def make_plan(
     train = source.splits["train"]
     # Mean and deviation are measured on what is trained on, without the images held out.
     preprocessing = choose_preprocessing(train, size=preprocessing.size, channels=preprocessing.channels)
+    if known is not None:
+        preprocessing, told = inherited(preprocessing, known, whole=chosen.mean_image)
+        notes += [*stem_note(spec, known), *told]
     total = chosen.total_steps(steps_per_epoch(len(train), chosen.batch_size * chosen.accumulate))
     execution = choose_execution(
         device=device, precision=precision, deterministic=deterministic, steps=total, units=spec.total_units,
@@ -108,11 +111,11 @@ def make_plan(
     with torch.device("meta"):  # counts and shapes without memory: a slip of a digit should not take the machine down
         shadow = build(spec)
     require_memory(shadow, (preprocessing.channels, *side), min(chosen.batch_size, len(train)), execution.device)
-    if started_from is not None:
-        start_from(build(spec), load_weights(started_from))  # refuses weights that do not fit
+    if known is not None:
+        start_from(build(spec), known.state)  # refuses weights that do not fit
     loaded = _load(source, preprocessing, chosen, skip_unreadable)
     data = loaded["train"]
-    if chosen.mean_image:
+    if chosen.mean_image and preprocessing.mean_image is None:
         if not isinstance(data, Packed):
             raise InputError("recipe setting mean_image needs images that fit in memory; use --set mean_image=false")
         preprocessing = with_mean_image(preprocessing, data.images)
@@ -132,7 +135,8 @@ def make_plan(
         },
         "parameters": sum(weight.numel() for weight in shadow.parameters()),
         "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),
-        "started_from": started_from, "started": folder.now(), "finished": None, "results": {}, "weights": None,
+        "started_from": known.origin if known else None,
+        "started": folder.now(), "finished": None, "results": {}, "weights": None,
     }  # fmt: skip
     path = path or folder.free_folder(None, f"{Path(source_name).name}-{label}")
     return Plan(
@@ -140,19 +144,6 @@ def make_plan(
         loaded.get("validation"), info,
         (*source.notes, *notes, *upright, *_skip_notes(skipped)),
     )  # fmt: skip
-
-
-def _beginning(weights: str | os.PathLike[str] | None) -> tuple[str | None, NetworkSpec | None]:
-    """The weights file to start from, and the network where a run tells it."""
-    if weights is None:
-        return None, None
-    path = Path(weights)
-    if path.is_dir():
-        run = Run.open(path)
-        return str(run.weights_file.resolve()), run.spec.replace(name=str(run.info["arch"]))
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights; give a finished run's folder or a .safetensors file")
-    return str(path.resolve()), None
 
 
 def _recipe(

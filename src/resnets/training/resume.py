@@ -38,7 +38,10 @@ def check_same(
     advice = "resume without it, or start a new run in another --out"
     if arch is not None:
         image = spec.image_size or (1, 1)
-        asked, _ = make_spec(arch).fit(image_size=image, in_channels=spec.in_channels, num_classes=spec.num_classes)
+        wanted = make_spec(arch)
+        if wanted.stem == "auto" and info.get("started_from"):
+            wanted = wanted.replace(stem=spec.stem)  # the weights decided it
+        asked, _ = wanted.fit(image_size=image, in_channels=spec.in_channels, num_classes=spec.num_classes)
         if asked != spec:
             raise InputError(f"{path} is a run of {info['arch']}, not of {asked.name or 'this network'}; {advice}")
     if isinstance(recipe, Recipe) and recipe != recorded:

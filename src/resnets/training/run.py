@@ -16,7 +16,8 @@ from resnets.architecture import NetworkSpec
 from resnets.data import Packed, eval_batches, steps_per_epoch
 from resnets.errors import InputError
 from resnets.evaluation import Run, evaluate, write_report
-from resnets.models import build, load_weights, start_from
+from resnets.files import sha256
+from resnets.models import build, load_weights, pretrained, start_from, told
 from resnets.training import checkpoint, folder
 from resnets.training.checkpoint import State
 from resnets.training.device import determinism
@@ -83,8 +84,9 @@ def train(
         deterministic: bit-equal reruns.
         skip_unreadable: leave unreadable images out, and list them, instead of refusing to train.
         size: side of the images in pixels; None follows the images.
-        weights: a finished run, or a safetensors file, to start from; its network is the default `arch`, and its
-            classifier is kept only if the number of classes is the same.
+        weights: what to start from: a finished run, a weights file, `torchvision:resnet50`, `hf:OWNER/NAME` (see
+            `resnets.models.pretrained`). Their network is the default `arch`, their mean and deviation prepare the
+            images; the classifier is kept only if the number of classes is the same.
         threads: of the processor; None is torch's own choice or, when resuming, what the run had.
         display: consumes the records as they come.
 
@@ -145,10 +147,11 @@ def _records(plan: Plan, resume: bool) -> Iterator[Record]:
     damaged = checkpoint.restore(state, store) if resume else None
     beginning = plan.info.get("started_from")
     if beginning is not None and damaged is None:
-        again = start_from(net, load_weights(beginning))
+        given = pretrained(beginning, arch=plan.spec)
+        again = told(start_from(net, given.state), net, given.state)
         if state.average is not None:
             state.average = {key: value.clone() for key, value in net.state_dict().items()}
-        yield Record("note", message=f"starting from {beginning}" + (f"; new: {', '.join(again)}" if again else ""))
+        yield Record("note", message=f"starting from {beginning}" + (f"; {again}" if again else ""))
     if resume:
         folder.mend_records(plan.path)
         for line in damaged or ():
@@ -227,7 +230,7 @@ def _finish(plan: Plan, state: State) -> Iterator[Record]:
     by = "validation top-1" if state.best else "the last step"
     info = {
         **plan.info, "status": "finished", "finished": folder.now(),
-        "weights": {"file": "weights.safetensors", "sha256": folder.sha256(plan.path / "weights.safetensors")},
+        "weights": {"file": "weights.safetensors", "sha256": sha256(plan.path / "weights.safetensors")},
         "results": {
             "chosen": {"step": state.best["step"] if state.best else state.step, "by": by},
             "train_seconds": round(state.seconds, 1), "cpu_seconds": round(state.cpu_seconds, 1),
