@@ -140,7 +140,7 @@ def test_light_starts_import_no_torch(arguments):
 
 
 def test_exported_names():
-    words = "InputError Inspection NetworkSpec Recipe Run Shortcut ZOO cam create evaluate export_weights"
+    words = "InputError Inspection NetworkSpec Recipe Run Shortcut ZOO cam create draw evaluate export_weights"
     words += " import_weights inspect open_run open_source push recipe spec train"
     assert sorted(resnets.__all__) == sorted(words.split())
     for name in resnets.__all__:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from resnets.data import open_source
     from resnets.errors import InputError
     from resnets.evaluation import Run, cam, evaluate, export_weights, import_weights
+    from resnets.inspection.drawing import draw
     from resnets.inspection.inspect import Inspection, inspect
     from resnets.models import create, push
     from resnets.training import Recipe, train
@@ -36,6 +37,7 @@ __all__ = [
     "Shortcut",
     "cam",
     "create",
+    "draw",
     "evaluate",
     "export_weights",
     "import_weights",
@@ -62,6 +64,7 @@ _ROOM = {
     "export_weights": "evaluation",
     "import_weights": "evaluation",
     "Inspection": "inspection.inspect",
+    "draw": "inspection.drawing",
     "inspect": "inspection.inspect",
     "Recipe": "training",
     "recipe": "training.recipes",

@@ -227,11 +227,11 @@ def test_blocks_are_broken_between_layers():
 
 
 def test_rich_prints_it_in_its_own_width():
-    console = Console(width=70, file=io.StringIO())
+    console = Console(width=80, file=io.StringIO())
     console.print(look("resnet20"))
     printed = console.file.getvalue()
     assert "1 + 2x(3+3+3) + 1 = 20" in printed and "[3x3, 16; 3x3, 16] x 3" in printed
-    assert max(map(len, printed.splitlines())) <= 78  # the width that the stage table needs
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 class Reader(HTMLParser):

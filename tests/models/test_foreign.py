@@ -41,27 +41,43 @@ def of_library(library: str, name: str, classes: int = 7) -> nn.Module:
     return random_values(lambda: timm.create_model(name, num_classes=classes))
 
 
-# The largest five take a minute together and are made as the others are.
+def large(library: str, name: str) -> bool:
+    """Whether the logits take long and nothing in the network is unlike a smaller one's; the others have no mark."""
+    parts = ("101", "152", "200", "wide", "resnet34", "vgg", "_34", "resnext50_")
+    return any(part in name for part in parts) or (library == "timm" and name == "resnet50")
+
+
+EVERY = [(library, name) for library, names in NAMES.items() for name in names]
 CASES = [
-    (library, name)
-    for library, names in NAMES.items()
-    for name in names
-    if name not in ("resnet200", "resnet200d", "resnext101_32x16d", "resnext101_32x32d")
-    and (library == "torchvision" or name not in NAMES["torchvision"] or name in ("resnet18", "resnet50"))
+    pytest.param(library, name, id=f"{library}-{name}", marks=[pytest.mark.slow] if large(library, name) else [])
+    for library, name in EVERY
 ]
+# timm's twins of torchvision's have their keys and shapes.
+LARGE = [pair for pair in EVERY if large(*pair) and not (pair[0] == "timm" and pair[1] in NAMES["torchvision"])]
 
 
-@pytest.mark.parametrize(("library", "name"), CASES, ids=[f"{library}-{name}" for library, name in CASES])
-def test_recognised_converted_and_back(library: str, name: str) -> None:
+@pytest.mark.parametrize(("library", "name"), LARGE, ids=[f"{library}-{name}" for library, name in LARGE])
+def test_keys_and_shapes_tell_the_network(library: str, name: str) -> None:
+    if library == "timm":
+        timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        net = torchvision.models.get_model(name) if library == "torchvision" else timm.create_model(name, in_chans=1)
+    state = net.state_dict()
+    found = recognise(state)
+    assert library_name(found.spec, library) == name
+    assert (found.spec.num_classes, found.spec.in_channels) == (1000, 3 if library == "torchvision" else 1)
+    assert found.layout == ("torchvision" if name in NAMES["torchvision"] else "timm-v2" if "v2" in name else "timm")
+    assert bare(spec(found.spec.name)) == bare(found.spec)
+    back = to_library(found.spec, to_ours(found, state), library)
+    assert {key: value.shape for key, value in back.items()} == {key: value.shape for key, value in state.items()}
+
+
+@pytest.mark.parametrize(("library", "name"), CASES)
+def test_same_logits_and_the_same_tensors_back(library: str, name: str) -> None:
     theirs = of_library(library, name)
     state = theirs.state_dict()
     found = recognise(state)
     assert library_name(found.spec, library) == name
-    assert found.spec.num_classes == 7
-    in_both = name in NAMES["torchvision"]
-    assert found.layout == ("torchvision" if in_both else "timm-v2" if "v2" in name else "timm")
-    assert bare(spec(found.spec.name)) == bare(found.spec)
-
     ours = build(found.spec).eval()
     converted = to_ours(found, state)
     assert list(converted) == list(ours.state_dict())
@@ -70,8 +86,7 @@ def test_recognised_converted_and_back(library: str, name: str) -> None:
         mine, other = ours(X), theirs(X)
     assert other.std() > 1e-3
     if "v2" in name:  # its classifier is a convolution, which adds in another order
-        assert (mine - other).abs().max() <= 2e-6 * other.abs().max()
-        assert mine.equal(other) or (mine - other).abs().max() <= 1e-5 or "resnetv2_1" in name
+        assert (mine - other).abs().max() <= 1e-6 * max(10.0, float(other.abs().max()))
     else:
         assert torch.equal(mine, other)
 

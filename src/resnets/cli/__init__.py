@@ -14,7 +14,7 @@ from inspect import getdoc
 import cyclopts
 
 from resnets import __version__
-from resnets.cli import cam, data, evaluate, export, imports, inspect, listing, output, predict, train
+from resnets.cli import cam, data, draw, evaluate, export, imports, inspect, listing, output, predict, train
 from resnets.errors import InputError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "cam": (cam.cam, "RUN IMAGE… [OPTIONS]", cam.EXAMPLES),
     "list": (listing.list_networks, "[PATTERN] [OPTIONS]", listing.EXAMPLES),
     "inspect": (inspect.inspect, "NAME… [OPTIONS]", inspect.EXAMPLES),
+    "draw": (draw.draw, "NAME… [OPTIONS]", draw.EXAMPLES),
     "import": (imports.import_file, "FILE --out RUN [OPTIONS]", imports.EXAMPLES),
     "export": (export.export, "RUN --to LIBRARY --out FILE [OPTIONS]", export.EXAMPLES),
     "data": (data.data, "SOURCE [OPTIONS]", data.EXAMPLES),

@@ -1,7 +1,8 @@
 """Measuring and using trained networks: figures, finished runs, predictions, and the report."""
 
-from resnets.evaluation.activation import Explained, cam, class_activation_maps
+from resnets.evaluation.activation import class_activation_maps
 from resnets.evaluation.device import pick_device
+from resnets.evaluation.explained import Explained, cam
 from resnets.evaluation.exported import export_weights, loading_line
 from resnets.evaluation.imported import import_weights
 from resnets.evaluation.metrics import Evaluation, evaluate

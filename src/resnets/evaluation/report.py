@@ -111,7 +111,8 @@ def _story(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _imported(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield f"Imported weights of {facts.get('origin')}, not trained here. {facts.get('proof') or ''}", ""
+    origin = f" of {facts['origin']}" if facts.get("origin") else ""
+    yield f"Imported weights{origin}, not trained here. {facts.get('proof') or ''}", ""
     yield (
         "No figures yet: `resnets evaluate RUN SOURCE` measures the network on images whose classes it knows.",
         "notice",

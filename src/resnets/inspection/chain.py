@@ -57,7 +57,7 @@ def main_path(trace: Trace) -> list[int]:
         sources = carriers[place]
         if layer.kind == "multiply":
             sources = tuple(s for s in sources if shape_at(trace, s) == layer.shape) or sources
-        place = max(sources, key=lambda source: (lengths[source] if source != INPUT else 0, source))
+        place = max(sources, key=lambda source: lengths[source] if source != INPUT else 0)
     return path[::-1]
 
 

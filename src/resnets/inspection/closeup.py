@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from resnets.inspection.columns import pretty
+from resnets.inspection.captions import unit_caption
 from resnets.inspection.diagram import INK, MUTED, PAPER, Box, Diagram, Label, Line, Point, text_width
 from resnets.inspection.lanes import heights, lanes_of, with_passes
 from resnets.inspection.layers import Trace
 from resnets.inspection.targets import Target
-from resnets.inspection.units import Node, UnitGraph, find_unit
+from resnets.inspection.units import Node, find_unit
 
 _TEXT, _SMALL, _TITLE = 10.0, 8.5, 12.0
 _GAP, _WIDE, _LANE, _MARGIN, _APART = 12.0, 22.0, 26.0, 16.0, 44.0
 _FORK = 11.0  # from a step down to where a line forks off
-_ORDERINGS = {
-    "original": "original",
-    "bn-after-addition": "BN after addition",
-    "relu-before-addition": "ReLU before addition",
-    "relu-only-preactivation": "ReLU-only pre-activation",
-    "full-preactivation": "full pre-activation",
-}
 _COLOURS = {
     "conv": ("#d4e4fa", "#3a72c2"), "linear": ("#d4e4fa", "#3a72c2"), "norm": ("#fbeec6", "#b18a1d"),
     "relu": ("#d9efd4", "#4c9640"), "sigmoid": ("#e7ddf6", "#8260b5"), "subtract": ("#e7ddf6", "#8260b5"),
     "dropout": ("#f9d9e4", "#c0507c"), "scale": ("#fbdfd1", "#cc6a3a"),
 }  # fmt: skip
 _OTHER = ("#ececec", "#777777")
-_SHAPED = ("entry", "conv", "linear", "max-pool", "avg-pool", "pad", "slice", "concat")  # their results' shape is written
+_SHAPED = (
+    "entry",
+    "conv",
+    "linear",
+    "max-pool",
+    "avg-pool",
+    "pad",
+    "slice",
+    "concat",
+)  # their results' shape is written
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def close_ups(seen: Sequence[tuple[Target, Trace]], which: str) -> Diagram:
     """
     lines, boxes, labels = list[Line](), list[Box](), list[Label]()
     graphs = [find_unit(target, trace, which) for target, trace in seen]
-    titles = [_title(target, graph) for (target, _), graph in zip(seen, graphs, strict=True)]
+    titles = [unit_caption(target, graph) for (target, _), graph in zip(seen, graphs, strict=True)]
     top, left, low = _MARGIN + 14 * max(map(len, titles)) + 10, _MARGIN, 0.0
     for number, (graph, title) in enumerate(zip(graphs, titles, strict=True)):
         nodes = with_passes(graph.nodes)
@@ -69,40 +71,21 @@ def close_ups(seen: Sequence[tuple[Target, Trace]], which: str) -> Diagram:
         for row, line in enumerate(title):
             size = _TITLE if row == 0 else _TEXT
             y = _MARGIN + 4 + 14.5 * row
-            labels.append(Label(f"title-{row}:{number}", left, y, line, size, "left", row == 0, INK if row < 2 else MUTED))
+            labels.append(
+                Label(f"title-{row}:{number}", left, y, line, size, "left", row == 0, INK if row < 2 else MUTED)
+            )
         lines += _lines(number, steps, lanes)
-        boxes += [_box(number, step) for step in steps if step.node.lines]
-        labels += _labels(number, steps)
+        boxes += [_box(number, step) for step in steps.values() if step.node.lines]
+        labels += _labels(number, list(steps.values()))
         low = max(low, *(point[1] for line in lines for point in line.points))
         left = max(right, left + max(words)) + _APART
-    title = "; ".join(", ".join(title) for title in titles)
-    return Diagram(title, left - _APART + _MARGIN, low + _MARGIN, (), tuple(lines), tuple(boxes), tuple(labels))
-
-
-def _title(target: Target, graph: UnitGraph) -> tuple[str, ...]:
-    """The network and unit, its ordering, and its shortcut where it is not the identity."""
-    name = f"{pretty(target.name.partition(',')[0])}, unit {graph.label}"
-    spec = target.spec
-    if spec is None or spec.unit == "vgg":
-        return (name,)
-    kind = spec.shortcut.kind
-    bias = f", initial bias {spec.shortcut.gate_bias:g}".replace("-", "−")
-    words = {
-        "identity": (),
-        "projection": ("1x1 convolution on every shortcut",),
-        "scaling": ("constant scaling",),
-        "exclusive-gating": (f"exclusive gating{bias}",),
-        "shortcut-only-gating": (f"shortcut-only gating{bias}",),
-        "dropout": ("dropout on the shortcut",),
-        "none": (),
-    }[kind]
-    joined = any(node.kind == "add" and len(node.inputs) > 1 for node in graph.nodes)
-    return (name, _ORDERINGS[spec.ordering], *(words if joined else ("no shortcut",)))
+    whole = "; ".join(map(", ".join, titles))
+    return Diagram(whole, left - _APART + _MARGIN, low + _MARGIN, (), tuple(lines), tuple(boxes), tuple(labels))
 
 
 def _steps(
     nodes: Sequence[Node], lanes: Sequence[Sequence[int]], left: float, top: float
-) -> tuple[list[_Step], float]:
+) -> tuple[dict[int, _Step], float]:
     """Every step in its place, and the right edge of them all."""
     sizes = [_measures(node) for node in nodes]
     last = lanes[0][-1]
@@ -110,7 +93,7 @@ def _steps(
         nodes, lanes, [height for _, height in sizes],
         lambda k: _WIDE if nodes[k].kind in _SHAPED and k != last else 2 * _FORK if _forks(nodes, k) else _GAP,
     )  # fmt: skip
-    steps: list[_Step] = []
+    steps: dict[int, _Step] = {}
     for lane, members in enumerate(lanes):
         box = max(sizes[k][0] for k in members) / 2
         label = max((text_width(shape(nodes[k]), _SMALL) + 7 for k in members if nodes[k].kind in _SHAPED), default=0.0)
@@ -118,9 +101,9 @@ def _steps(
             label = max(label, text_width("identity", _SMALL) + 7)
         x = left + (max(box, label) if lane == 0 else box)
         left = x + (box if lane == 0 else max(box, label)) + _LANE
-        steps += [_Step(nodes[k], lane, x, top + tops[k] + sizes[k][1] / 2, *sizes[k]) for k in members]
-    of = {id(step.node): step for step in steps}
-    return [of[id(node)] for node in nodes if id(node) in of], left - _LANE
+        for k in members:
+            steps[k] = _Step(nodes[k], lane, x, top + tops[k] + sizes[k][1] / 2, *sizes[k])
+    return steps, left - _LANE
 
 
 def _forks(nodes: Sequence[Node], k: int) -> bool:
@@ -167,22 +150,22 @@ def _labels(number: int, steps: Sequence[_Step]) -> list[Label]:
     return found
 
 
-def _lines(number: int, steps: Sequence[_Step], lanes: Sequence[Sequence[int]]) -> list[Line]:
+def _lines(number: int, steps: Mapping[int, _Step], lanes: Sequence[Sequence[int]]) -> list[Line]:
     """A line for every input of every step, and the one that leaves the unit."""
     found = []
-    for step in steps:
+    for step in steps.values():
         for source in step.node.inputs:
             origin = steps[source]
             key = f"line:{number}:{origin.node.name}:{step.node.name}"
             codes, points = _route(steps, lanes, source, step)
             found.append(Line(key, codes, points, INK, 1.2, arrow=step.node.kind != "pass"))
-    last = [step for step in steps if step.node.main][-1]
+    last = steps[lanes[0][-1]]
     found.append(Line(f"line:{number}:out", "ML", ((last.x, last.bottom), (last.x, last.bottom + _WIDE + 2)), INK, 1.2))
     return found
 
 
 def _route(
-    steps: Sequence[_Step], lanes: Sequence[Sequence[int]], source: int, step: _Step
+    steps: Mapping[int, _Step], lanes: Sequence[Sequence[int]], source: int, step: _Step
 ) -> tuple[str, tuple[Point, ...]]:
     origin, members = steps[source], lanes[step.lane]
     if origin.lane == step.lane:

@@ -1,13 +1,13 @@
-"""Networks side by side as in figure 3 of [R] (1512.03385): one column each, output sizes aligned, shortcuts as arcs."""
+"""Networks side by side as in figure 3 of [R] (1512.03385): aligned by their output sizes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import groupby, pairwise, zip_longest
 
 from resnets.errors import InputError
+from resnets.inspection.captions import network_caption
 from resnets.inspection.chain import Arc, Block, Item, chain, folded
 from resnets.inspection.diagram import BAND, INK, MUTED, PAPER, Box, Diagram, Label, Line, text_width
 from resnets.inspection.layers import Trace
@@ -16,8 +16,7 @@ from resnets.inspection.targets import Target
 MOST = 48  # boxes of a column that is drawn in full: ResNet-34 has 36, ResNet-50 has 52
 _HEIGHT, _INSIDE, _BETWEEN = 14.5, 5.0, 11.5  # of a box, and of the gaps in a unit and between units
 _PAD, _GUTTER, _MARGIN, _BULGE = 0.0, 26.0, 14.0, 27.0
-_TEXT, _SMALL = 9.5, 8.5
-_HEAD = 38.0  # the names above the columns
+_TEXT, _SMALL, _TITLE = 10.5, 9.0, 13.0
 
 # (fill, edge) of maps of one size: those before the units, those with units, vectors.
 _EARLY = (("#e6e9ef", "#8490a5"), ("#d5efec", "#3d968f"))
@@ -25,9 +24,10 @@ _STAGES = (
     ("#e7ddf6", "#8260b5"), ("#d9efd4", "#4c9640"), ("#fbdfd1", "#cc6a3a"), ("#d4e4fa", "#3a72c2"),
     ("#fbeec6", "#b18a1d"), ("#f9d9e4", "#c0507c"),
 )  # fmt: skip
-_VECTORS, _POOL = ("#ececec", "#777777"), "#ffffff"
+_VECTORS = ("#ececec", "#777777")
 
 Size = tuple[int, int]
+Zone = tuple[Size, ...]  # what stands at one height
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,16 @@ def side_by_side(seen: Sequence[tuple[Target, Trace]]) -> Diagram:
     if max(sum(len(block.items) for block in blocks) - 1 for blocks in chains) > MOST:
         chains = [folded(blocks) for blocks in chains]
     zones = _zones(chains, [target.name for target, _ in seen])
-    widest = max(text_width(f"size: {_size(zone)}", _TEXT) for zone in zones)
+    widest = max(text_width(f"size: {_sizes(zone)}", _TEXT, True) for zone in zones)
     left, columns = _MARGIN + widest + _GUTTER, []
     for number, ((target, trace), blocks) in enumerate(zip(seen, chains, strict=True)):
-        title = (pretty(target.name), *_facts(trace))
+        title = network_caption(target, trace)
         box = max(text_width(item.text, _TEXT) for block in blocks for item in block.items) + 22
         beside = _BULGE if any(block.arcs for block in blocks) else 0
-        before = max((text_width(f"×{block.times}", _TEXT, True) + 14 for block in blocks if block.times > 1), default=0)
-        words = max(text_width(line, 12.0 if k == 0 else _SMALL, k == 0) for k, line in enumerate(title)) / 2
+        before = max(
+            (text_width(f"×{block.times}", _TEXT, True) + 14 for block in blocks if block.times > 1), default=0
+        )
+        words = max(text_width(line, _TITLE if k == 0 else _SMALL, k == 0) for k, line in enumerate(title)) / 2
         x = left + max(box / 2 + before, words)
         columns.append(_Column(number, title, blocks, x, box))
         left = x + max(box / 2 + beside, words) + _GUTTER
@@ -68,59 +70,41 @@ def side_by_side(seen: Sequence[tuple[Target, Trace]]) -> Diagram:
     return _placed(columns, zones, legend, right)
 
 
-def pretty(name: str) -> str:
-    """A network's name as people write it, where it is a published one's."""
-    for pattern, written in (
-        (r"(?:preact-)?resnet(\d+.*)", r"ResNet-\1"),
-        (r"plain(\d+.*)", r"plain-\1"),
-        (r"vgg(\d+)", r"VGG-\1"),
-        (r"resnext(\d+.*)", r"ResNeXt-\1"),
-        (r"wide-resnet(\d+.*)", r"wide ResNet-\1"),
-        (r"wrn-(\d.*)", r"WRN-\1"),
-    ):
-        found = re.fullmatch(pattern, name)
-        if found:
-            return ("pre-activation " if name.startswith("preact-") else "") + found.expand(written)
-    return name
+def _sizes(zone: Zone) -> str:
+    return ", ".join(str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}" for size in zone)
 
 
-def _facts(trace: Trace) -> tuple[str, str]:
-    return f"{_count(trace.parameters)} parameters", f"{_count(trace.multiply_adds)} multiply-adds"
+def _zones(chains: Sequence[Sequence[Block]], names: Sequence[str]) -> list[Zone]:
+    """The sizes of maps from top to bottom.
+
+    Of several networks, sizes that differ by rounding (AlexNet's 27 and VGG's 28) share a zone.
+    """
+    own = [[size for size, _ in groupby(block.size for block in blocks)] for blocks in chains]
+    if len(chains) == 1:
+        return [(size,) for size in own[0]]
+    for sizes, name in zip(own, names, strict=True):
+        if sizes != sorted(sizes, key=_area, reverse=True):
+            raise InputError(f"{name}: its maps grow again, so it cannot stand beside others; draw it alone")
+    zones: list[Zone] = []
+    for size in sorted({size for sizes in own for size in sizes}, key=lambda size: (-_area(size), size)):
+        close = zones and _area(zones[-1][0]) <= 1.5 * _area(size)
+        if close and not any(size in sizes and set(sizes) & set(zones[-1]) for sizes in own):
+            zones[-1] = (*zones[-1], size)
+        else:
+            zones.append((size,))
+    return zones
 
 
-def _count(number: int) -> str:
-    for unit, sign in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= unit:
-            return f"{number / unit:#.3g}".rstrip(".") + f" {sign}"
-    return str(number)
+def _area(size: Size) -> int:
+    return size[0] * size[1]
 
 
-def _size(size: Size) -> str:
-    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
-
-
-def _zones(chains: Sequence[Sequence[Block]], names: Sequence[str]) -> list[Size]:
-    """The sizes of maps from top to bottom; `Zone` k of a network is found by its size."""
-    if len(chains) > 1:
-        for blocks, name in zip(chains, names, strict=True):
-            areas = [block.size[0] * block.size[1] for block in blocks]
-            if areas != sorted(areas, reverse=True):
-                raise InputError(f"{name}: its maps grow again, so it cannot stand beside others; draw it alone")
-        sizes = {block.size for blocks in chains for block in blocks}
-        return sorted(sizes, key=lambda size: (-size[0] * size[1], size))
-    runs: list[Size] = []
-    for block in chains[0]:
-        if not runs or runs[-1] != block.size:
-            runs.append(block.size)
-    return runs
-
-
-def _grouped(blocks: Sequence[Block], zones: Sequence[Size]) -> list[list[Block]]:
+def _grouped(blocks: Sequence[Block], zones: Sequence[Zone]) -> list[list[Block]]:
     """The blocks of each zone."""
     found: list[list[Block]] = [[] for _ in zones]
     zone = 0
     for block in blocks:
-        while zones[zone] != block.size:
+        while block.size not in zones[zone]:
             zone += 1
         found[zone].append(block)
     return found
@@ -136,18 +120,18 @@ def _gap(block: Block, following: Block) -> float:
 
 
 def _placed(
-    columns: Sequence[_Column], zones: Sequence[Size], legend: Sequence[tuple[str, bool]], right: float
+    columns: Sequence[_Column], zones: Sequence[Zone], legend: Sequence[tuple[str, bool]], right: float
 ) -> Diagram:
     grouped = [_grouped(column.blocks, zones) for column in columns]
     colours = _colours(zones, grouped)
     bands, lines, boxes, labels = [], list[Line](), list[Box](), list[Label]()
-    top = _MARGIN + _HEAD
+    top = _MARGIN + 8 + 11.5 * max(len(column.title) for column in columns)
     ends = [0.0] * len(columns)  # where each column's last box ends
     for k, zone in enumerate(zones):
         tall = max(max(_tall(blocks[k]) for blocks in grouped), 2 * _SMALL + 6) + 2 * _PAD + _BETWEEN
         if k % 2 == 0:
             bands.append(Box(f"band:{k}", right / 2, top + tall / 2, right, tall, (), BAND, BAND))
-        for row, words in enumerate(("output", f"size: {_size(zone)}")):
+        for row, words in enumerate(("output", f"size: {_sizes(zone)}")):
             y = top + _PAD + _BETWEEN / 2 + 5 + row * (_TEXT + 3)
             labels.append(Label(f"size-{row}:{k}", _MARGIN, y, words, _TEXT, "left", row == 1, MUTED))
         for column, blocks in zip(columns, grouped, strict=True):
@@ -158,9 +142,9 @@ def _placed(
         top += tall
     for column in columns:
         for row, words in enumerate(column.title):
-            y = _MARGIN + 2 + (0 if row == 0 else 4 + 11 * row)
-            style = {"size": 12.0, "bold": True} if row == 0 else {"size": _SMALL, "colour": MUTED}
-            labels.append(Label(f"title-{row}:{column.number}", column.x, y, words, **style))  # type: ignore[arg-type]
+            y = _MARGIN + 2 + (0 if row == 0 else 4 + 11.5 * row)
+            style = {"size": _TITLE, "bold": True} if row == 0 else {"size": _SMALL, "colour": MUTED}
+            labels.append(Label(f"title-{row}:{column.number}", column.x, y, words, **style))
     for row, (words, dashed) in enumerate(legend):
         y = top + _PAD + 8 + row * 13
         sample = ((_MARGIN, y), (_MARGIN + 26, y))
@@ -198,7 +182,7 @@ def _block(
 
 def _box(item: Item, n: int, x: float, y: float, width: float, colour: tuple[str, str]) -> Box:
     plain = item.kind in ("max-pool", "avg-pool", "image")
-    fill, edge = (_POOL if plain else colour[0]), (INK if item.kind == "image" else colour[1])
+    fill, edge = (PAPER if plain else colour[0]), (INK if item.kind == "image" else colour[1])
     key = f"{item.kind}:{n}" if item.kind == "image" else f"{item.kind}:{n}:{item.name}"
     return Box(key, x, y + _HEIGHT / 2, width, _HEIGHT, (item.text,), fill, edge, _TEXT)
 
@@ -215,12 +199,12 @@ def _arc(arc: Arc, column: _Column, top: float) -> Line:
     return Line(key, "MLCCCL", points, INK, 1.2, dashed=arc.changes)
 
 
-def _colours(zones: Sequence[Size], grouped: Sequence[Sequence[Sequence[Block]]]) -> list[tuple[str, str]]:
+def _colours(zones: Sequence[Zone], grouped: Sequence[Sequence[Sequence[Block]]]) -> list[tuple[str, str]]:
     """Of each zone: those with residual units have the papers' stages' colours."""
     units = [any(block.in_unit for blocks in grouped for block in blocks[k]) for k in range(len(zones))]
     found, early, stage = [], 0, 0
     for k, zone in enumerate(zones):
-        if zone == (1, 1) and not units[k]:
+        if zone == ((1, 1),) and not units[k]:
             found.append(_VECTORS)
         elif any(units[k:]) and not any(units[: k + 1]):
             found.append(_EARLY[min(early, 1)])
@@ -239,6 +223,3 @@ def _legend(chains: Sequence[Sequence[Block]]) -> list[tuple[str, bool]]:
     if any(arc.changes for arc in arcs):
         found.append(("shortcut where the dimensions change", True))
     return found
-
-
-__all__ = ["INK", "MOST", "PAPER", "pretty", "side_by_side"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from resnets.architecture import NetworkSpec
-from resnets.errors import InputError, nearest
+from resnets.errors import InputError
 from resnets.files import publish
 from resnets.inspection.closeup import close_ups
 from resnets.inspection.columns import side_by_side
@@ -66,9 +66,7 @@ def check_path(path: Path) -> None:
         InputError: another suffix, or no such folder.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            f"{path}: drawings are {', '.join(SUFFIXES)}{nearest(path.suffix, SUFFIXES) or ', by the suffix'}"
-        )
+        raise InputError(f"{path}: a drawing is a file that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it first")
 
@@ -157,7 +155,7 @@ def _line(axes: Axes, line: Line) -> None:
         points[-1] = (end_x - 2 * along[0], end_y - 2 * along[1])  # the line ends within its head
         back = (end_x - 4 * along[0], end_y - 4 * along[1])
         wings = [(back[0] - 2 * along[1], back[1] + 2 * along[0]), (back[0] + 2 * along[1], back[1] - 2 * along[0])]
-        axes.add_patch(Polygon([points_end(line), *wings], facecolor=line.colour, linewidth=0, zorder=2))
+        axes.add_patch(Polygon([line.points[-1], *wings], facecolor=line.colour, linewidth=0, zorder=2))
     axes.add_patch(
         PathPatch(
             Course(points, [codes[code] for code in line.codes]), facecolor="none", edgecolor=line.colour,
@@ -165,11 +163,6 @@ def _line(axes: Axes, line: Line) -> None:
             capstyle="butt", joinstyle="round",
         )
     )  # fmt: skip
-
-
-def points_end(line: Line) -> tuple[float, float]:
-    """Where a line ends."""
-    return line.points[-1]
 
 
 def _label(axes: Axes, label: Label) -> None:

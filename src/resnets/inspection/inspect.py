@@ -43,7 +43,7 @@ class Inspection:
 
     @property
     def depth(self) -> int:
-        """Weight layers on the longest path from image to logits; a deep stem's count as the one that they stand for."""
+        """Weight layers on the longest path from image to logits; a deep stem counts as one."""
         return self.paths.depth - (len(self.spec.stem_widths()) - 1 if self.spec else 0)
 
     @property

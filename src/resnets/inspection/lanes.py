@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from resnets.inspection.units import Node
 
@@ -14,7 +15,7 @@ def with_passes(nodes: Sequence[Node]) -> list[Node]:
     """The steps, with a `pass` on every line that carries a signal unchanged past other steps of the main way."""
     found = list(nodes)
     main = [k for k, node in enumerate(nodes) if node.main]
-    for before, k in zip(main, main[1:], strict=False):
+    for before, k in pairwise(main):
         inputs = list(nodes[k].inputs)
         for place, source in enumerate(inputs):
             if source != before and nodes[source].main:
@@ -48,9 +49,10 @@ def lanes_of(nodes: Sequence[Node]) -> list[list[int]]:
                 host = next((known for known in lanes[1:] if known[-1] == before), None)
                 if host is not None:
                     host += way
+                    beside(host)
                 else:
                     lanes.insert(len(lanes) if lane is lanes[0] else lanes.index(lane), way)
-                beside(way)
+                    beside(way)
 
     beside(lanes[0])
     return lanes

@@ -13,7 +13,16 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from resnets.inspection.rows import LAYER_COLUMNS, STAGE_COLUMNS, block, layer_rows, packed, side_by_side, stage_rows
+from resnets.inspection.rows import (
+    LAYER_COLUMNS,
+    STAGE_COLUMNS,
+    StageRow,
+    block,
+    layer_rows,
+    packed,
+    side_by_side,
+    stage_rows,
+)
 from resnets.inspection.words import (
     facts,
     lengths_of_paths,
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
 
 _WIDE = 100  # columns where no terminal tells
 _WIDEST = 110  # columns for one network: longer lines are hard to read
-_COLUMN = 34  # columns for one of several networks at most
+_COLUMN = 36  # columns for one of several networks at most
 _UNCUT = 1000  # columns that hold any row
 _BARS = 64  # columns of the distribution of path lengths at most
 _NARROWEST = 20  # columns for blocks
@@ -106,14 +115,19 @@ def text(view: RenderableType, width: int | None = None) -> str:
 def _stages(found: Inspection, width: int) -> Table:
     headings = _headings(STAGE_COLUMNS)
     rows = stage_rows(found)
-    # What the other columns leave is for the blocks.
-    cells = [tuple(headings), *(row.cells("") for row in rows)]
-    others = (max(len(line) for cell in column for line in cell.split("\n")) for column in zip(*cells, strict=True))
-    room = width - sum(others) - _GAP * (len(headings) - 1) + len("blocks")
+    room = width - _others(headings, rows)
     if room < _NARROWEST:  # then the names of stages give some of theirs
         rows = [replace(row, name=row.name.replace(" + ", "\n+ ").replace(" to ", "\nto ")) for row in rows]
-    filled = [row.cells(packed(row.blocks, max(room, _NARROWEST))) for row in rows]
+        room = max(width - _others(headings, rows), _NARROWEST)
+    filled = [row.cells(packed(row.blocks, room)) for row in rows]
     return _table(headings, filled[:-1], filled[-1])
+
+
+def _others(headings: dict[str, bool], rows: Sequence[StageRow]) -> int:
+    """Columns that all but the blocks need, gaps included."""
+    cells = [["" if heading == "blocks" else heading for heading in headings], *(row.cells("") for row in rows)]
+    widths = (max(len(line) for cell in column for line in cell.split("\n")) for column in zip(*cells, strict=True))
+    return sum(widths) + _GAP * (len(headings) - 1)
 
 
 def _comparison(founds: Sequence[Inspection], room: int) -> Table:

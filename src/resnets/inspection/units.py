@@ -113,9 +113,7 @@ def _nodes(target: Target, trace: Trace, owners: Sequence[str], owner: str) -> t
     return tuple(nodes)
 
 
-def _expanded(
-    module: Scaling | Dropped, layer: Layer, inputs: tuple[int, ...], nodes: list[Node]
-) -> tuple[int, ...]:
+def _expanded(module: Scaling | Dropped, layer: Layer, inputs: tuple[int, ...], nodes: list[Node]) -> tuple[int, ...]:
     """Add the steps that lie within a joint; returns what the addition then takes.
 
     In evaluation, which is traced, dropout does nothing; it is drawn, since it is what the unit is about.
@@ -129,7 +127,9 @@ def _expanded(
             step = Node(f"{layer.name}.{'residual' if residual else 'shortcut'}-scale", "scale", (f"× {factor:g}",),
                         (place,), source.shape, residual)  # fmt: skip
         elif not residual:
-            step = Node(f"{layer.name}.dropout", "dropout", (f"dropout {module.rate:g}",), (place,), source.shape, False)
+            step = Node(
+                f"{layer.name}.dropout", "dropout", (f"dropout {module.rate:g}",), (place,), source.shape, False
+            )
         else:
             found.append(place)
             continue

@@ -64,7 +64,11 @@ def _untold(what: str) -> InputError:
 
 def _most(shapes: Shapes, pattern: str, axis: int = 0) -> int | None:
     """What most of the keys that match have on this axis."""
-    return _common(shape[axis] for key, shape in shapes.items() if len(shape) > axis and re.fullmatch(pattern, key))
+    return _common(_sizes(shapes, pattern, axis))
+
+
+def _sizes(shapes: Shapes, pattern: str, axis: int = 0) -> list[int]:
+    return [shape[axis] for key, shape in shapes.items() if len(shape) > axis and re.fullmatch(pattern, key)]
 
 
 def _common(values: Iterable[int]) -> int | None:
@@ -96,7 +100,12 @@ def _normalisation(shapes: Shapes) -> str:
 
 
 def _stem(shapes: Shapes, called: Callable[[str], str]) -> dict[str, Any]:
-    width = _most(shapes, r"conv1\.weight|conv1\.6\.weight|bn1\.\w+") or _most(shapes, r"layer1\.0\.conv1\.weight", 1)
+    width = _common(
+        [
+            *_sizes(shapes, r"conv1\.weight|conv1\.6\.weight|bn1\.\w+"),
+            *_sizes(shapes, r"layer1\.0\.(conv1|downsample\.[01])\.weight", 1),
+        ]
+    )
     deep = any(re.match(r"conv1\.\d", key) for key in shapes)
     name = "conv1.0.weight" if deep else "conv1.weight"
     shape = shapes.get(name)
