@@ -32,6 +32,10 @@ def test_words(text: str, expected: Shortcut) -> None:
     assert parse_shortcut(text, Shortcut("identity", "A")) == expected
 
 
+def test_c_of_a_network_with_pooled_shortcuts_is_pooled() -> None:
+    assert parse_shortcut("C", Shortcut("identity", "D")) == Shortcut("projection", "D")
+
+
 def test_the_papers_constants_are_the_defaults() -> None:
     # 1603.05027, table 1: scaling 0.5 and 0.5, the gates' best bias -6, dropout 0.5.
     default = Shortcut()

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from itertools import combinations
+from dataclasses import replace
+from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +25,7 @@ import resnets
 from resnets import ZOO, InputError
 from resnets.inspection.closeup import close_ups
 from resnets.inspection.columns import side_by_side
+from resnets.inspection.diagram import Line
 from resnets.inspection.drawing import DPI, render
 from resnets.inspection.targets import resolve
 from resnets.inspection.trace import trace
@@ -49,6 +52,8 @@ class Drawn:
             group.get("id"): next(node.text for node in group.iter() if node.tag is ElementTree.Comment).strip()
             for group in self.groups if any(node.tag is ElementTree.Comment for node in group.iter())
         }  # fmt: skip
+
+        assert len(set(self.ids)) == len(self.ids)
 
     def of(self, kind, column=0):
         return [known for known in self.ids if known.startswith(f"{kind}:{column}")]
@@ -83,39 +88,95 @@ def outlines(diagram):
     return figure.bbox, texts, boxes, lines
 
 
-def inside(outer, inner):
-    return outer.x0 <= inner.x0 and outer.y0 <= inner.y0 and inner.x1 <= outer.x1 and inner.y1 <= outer.y1
+def extents(found, margin=0.0):
+    """Rectangles as rows x0, y0, x1, y1, each a little smaller than it is: touching is no overlap."""
+    rows = [(box.x0 + margin, box.y0 + margin, box.x1 - margin, box.y1 - margin) for box in found.values()]
+    return np.array(rows).reshape(-1, 4)
 
 
-def shrunk(box, by=0.5):
-    return Bbox.from_extents(box.x0 + by, box.y0 + by, box.x1 - by, box.y1 - by)
+def overlapping(some, others):
+    """Pairs of places whose rectangles overlap."""
+    a, b = some[:, None], others[None]
+    return np.argwhere((np.maximum(a[..., :2], b[..., :2]) < np.minimum(a[..., 2:], b[..., 2:])).all(-1))
+
+
+def within(outer, inner):
+    return bool((outer[:2] <= inner[:2]).all() and (inner[2:] <= outer[2:]).all())
+
+
+def loose_ends(diagram):
+    """Lines of a close-up that do not begin and end where their ids say: at a box, or on another line of that box."""
+    frames = {}
+    for box in diagram.boxes:
+        name = tuple(box.key.split(":")[1:])
+        frames[name] = (box.x - box.width / 2, box.y - box.height / 2, box.x + box.width / 2, box.y + box.height / 2)
+    courses = {tuple(line.key.split(":")[1:]): line.points for line in diagram.lines if line.key.startswith("line:")}
+
+    def on(frame, point):
+        return frame[0] - 1 <= point[0] <= frame[2] + 1 and frame[1] - 1 <= point[1] <= frame[3] + 1
+
+    for (number, *ends), points in courses.items():
+        if ends == ["out"]:
+            continue
+        source, target = ((number, end) for end in ends)
+        others = [other for (column, start, *_), other in courses.items() if (column, start) == source]
+        upright = [other for other in others if len(other) == 2 and other != points]
+        starts = [frames[source]] if source in frames else []
+        starts += [(other[0][0], other[0][1], other[1][0], other[1][1]) for other in upright]
+        # A signal that comes from outside, or passes unchanged, has no box: its line begins or ends anywhere.
+        if starts and not any(on(frame, points[0]) for frame in starts):
+            yield f"{ends[0]} to {ends[1]} begins nowhere"
+        if target in frames and not on(frames[target], points[-1]):
+            yield f"{ends[0]} to {ends[1]} ends nowhere"
 
 
 def complaints(diagram):
     """Whatever a reader could not make out."""
     page, texts, boxes, lines = outlines(diagram)
-    found = [f"{key} leaves the page" for key, box in {**texts, **boxes}.items() if not inside(page, box)]
-    for key, extent in texts.items():
-        owner = key.partition(":")[2]
-        if key.startswith("text-") and not inside(boxes[owner], extent):
-            found.append(f"{key} is wider than its box")
-        if not key.startswith("text-"):
-            found += [f"{key} lies on the box {other}" for other, box in boxes.items() if extent.overlaps(shrunk(box))]
-            found += [
-                f"{other} runs through {key}"
-                for other, path in lines.items() if path.intersects_bbox(shrunk(extent), filled=False)
-            ]  # fmt: skip
-    found += [f"{a} and {b} overlap" for (a, one), (b, two) in combinations(texts.items(), 2) if one.overlaps(two)]
-    found += [
-        f"{a} and {b} overlap"
-        for (a, one), (b, two) in combinations(boxes.items(), 2) if shrunk(one).overlaps(shrunk(two))
-    ]  # fmt: skip
+    page, words, frames = extents({"": page})[0], extents(texts), extents(boxes, 0.5)
+    text_keys, box_keys = list(texts), list(boxes)
+    found = [f"{key} leaves the page" for key, row in zip(text_keys, words, strict=True) if not within(page, row)]
+    found += [f"{key} leaves the page" for key, row in zip(box_keys, frames, strict=True) if not within(page, row)]
+    for text, box in overlapping(words, frames):
+        own = text_keys[text] == f"text-{text_keys[text][5:6]}:{box_keys[box]}"
+        if not own or not within(frames[box], words[text]):
+            found.append(f"{text_keys[text]} lies over the edge of {box_keys[box]}")
+    found += [f"{text_keys[a]} and {text_keys[b]} overlap" for a, b in overlapping(words, words) if a < b]
+    found += [f"{box_keys[a]} and {box_keys[b]} overlap" for a, b in overlapping(frames, frames) if a < b]
+    courses = list(lines.values())
+    corners = extents({key: path.get_extents() for key, path in lines.items()}, -0.5)
+    found += loose_ends(diagram)
+    free = np.array([not key.startswith("text-") for key in text_keys])
+    for text, line in overlapping(words, corners):
+        if free[text] and courses[line].intersects_bbox(Bbox.from_extents(*words[text]), filled=False):
+            found.append(f"{list(lines)[line]} runs through {text_keys[text]}")
     return found
 
 
+@cache
+def traced(what):
+    target = resolve(what)
+    return target, trace(target.module, target.input_shape)
+
+
 def seen(*names):
-    targets = [resolve(name) for name in names]
-    return [(target, trace(target.module, target.input_shape)) for target in targets]
+    return [traced(name) for name in names]
+
+
+def test_words_that_cannot_be_read_are_seen():
+    diagram = side_by_side(seen("resnet18"))
+    first, *others = diagram.boxes
+    assert len(complaints(replace(diagram, boxes=(replace(first, width=20.0), *others)))) >= 1
+    moved = replace(first, y=others[0].y)
+    assert any("overlap" in line for line in complaints(replace(diagram, boxes=(moved, *others))))
+    label = diagram.labels[0]
+    across = Line("flow:0:x", "ML", ((label.x, label.y - 20), (label.x, label.y + 20)))
+    assert complaints(replace(diagram, lines=(across,))) == [f"flow:0:x runs through {label.key}"]
+    assert complaints(replace(diagram, width=60.0))
+    unit = close_ups(seen("resnet18"), "1.2")
+    assert complaints(replace(unit, lines=(replace(unit.lines[1], points=((0.0, 9.0), (5.0, 9.0))),))) == [
+        "layer1.1.conv1 to layer1.1.bn1 begins nowhere", "layer1.1.conv1 to layer1.1.bn1 ends nowhere"
+    ]  # fmt: skip
 
 
 def test_figure_3_has_the_papers_boxes_and_shortcuts(tmp_path):
@@ -164,17 +225,18 @@ def test_a_folded_network_still_counts_all_its_layers(tmp_path, name, depth):
         factor = times.get(first, 1)
         layers += factor
     assert layers == depth
-    assert figure.size[1] < 900  # points: what a page of 12.5 inches holds
+    assert figure.size[1] < (900 if times else 1200)  # points
 
 
-def test_1202_layers_take_the_room_of_110(tmp_path):
-    assert drawn(tmp_path, "resnet1202").size[1] == drawn(tmp_path, "resnet110").size[1]
+def test_1202_layers_take_the_room_of_110():
+    heights = {side_by_side(seen(name)).height for name in ("resnet110", "resnet1202")}
+    assert len(heights) == 1
 
 
 @pytest.mark.parametrize(
     "names",
     [
-        ["vgg19", "plain34", "resnet34"], ["resnet152"], ["resnet1202", "preact-resnet1001", "wrn-28-10"],
+        ["vgg19", "plain34", "resnet34"], ["resnet152"], ["resnet1202", "preact-resnet164", "wrn-28-10"],
         ["resnext101-32x8d", "resnet18", "resmlp10"], ["resnet50-d,norm=group", "resnet20"],
     ],
     ids=" ".join,
@@ -187,13 +249,15 @@ SHORTCUTS = ["A", "B", "C", "D", "none", "scaling:0.3,0.7", "exclusive-gating", 
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
-@pytest.mark.parametrize("unit", ["1.1", "2.1", "2.2"])
-def test_every_word_of_close_ups_can_be_read(shortcut, unit):
-    names = [f"resnet{depth},shortcut={shortcut},ordering={word}" for depth in (20, 29) for word in ORDERINGS]
-    assert complaints(close_ups(seen(*names), unit)) == []
+def test_every_word_of_close_ups_can_be_read(shortcut):
+    names = [f"resnet{depth},shortcut={shortcut},ordering={word}" for depth in (14, 20) for word in ORDERINGS]
+    found = seen(*(name.replace("resnet20", "resnet20-bottleneck") for name in names))
+    for unit in ("1.1", "2.1", "2.2"):
+        assert complaints(close_ups(found, unit)) == []
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # of a name in letters that the font lacks
+@settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
 @given(spec=network_specs(image_side=128))
 def test_any_network_can_be_read(spec):
     found = seen(spec)
@@ -232,28 +296,30 @@ def test_close_ups_have_the_papers_sequence_of_steps(tmp_path, ordering):
         ("A", {"pad": "every 2nd pixel|+ 16 zero channels"}),
         ("B", {"conv": "1x1 conv, /2|16 → 32", "norm": "BN"}),
         ("D", {"avg-pool": "2x2 avg pool, /2", "conv": "1x1 conv|16 → 32", "norm": "BN"}),
-        ("scaling:0.3,0.7", {"conv": "1x1 conv, /2|16 → 32", "norm": "BN", "scale": "× 0.3"}),
-        ("dropout:0.25", {"conv": "1x1 conv, /2|16 → 32", "norm": "BN", "dropout": "dropout 0.25"}),
+        ("scaling:0.3,0.7", {"pad": "every 2nd pixel|+ 16 zero channels", "scale": "× 0.3"}),
+        ("dropout:0.25", {"pad": "every 2nd pixel|+ 16 zero channels", "dropout": "dropout 0.25"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_a_shortcut_holds(tmp_path, shortcut, expected):
-    name = f"resnet20-B,shortcut={shortcut}"
+    name = f"resnet20,shortcut={shortcut}"
     figure = drawn(tmp_path, name, unit="2.1")
-    beside = {known.split(":")[0]: known for known in figure.ids if re.search(r":0:.*(downsample|shortcut|dropout)", known)
-              and not known.startswith(("text", "line", "shape"))}  # fmt: skip
-    rows = {kind: "|".join(figure.words[f"text-{row}:{known}"] for row in range(2) if f"text-{row}:{known}" in figure.words)
-            for kind, known in beside.items()}  # fmt: skip
+    beside = {
+        known.split(":")[0]: known
+        for known in figure.ids
+        if re.match(r"(?!text|line|shape).*:0:.*(downsample|shortcut|dropout)", known)
+    }
+    rows = {}
+    for kind, known in beside.items():
+        texts = [figure.words.get(f"text-{row}:{known}") for row in range(2)]
+        rows[kind] = "|".join(filter(None, texts))
     assert rows == expected
-    # Followed from the addition upwards, the lines of the shortcut meet these steps only.
-    lines = dict(reversed(known.split(":")[2:]) for known in figure.of("line") if known.count(":") == 3)
-    step, met = next(known.split(":")[2] for known in figure.of(next(reversed(expected)))), []
-    last = beside[next(reversed(expected))].split(":")[2]
-    while last in lines:
-        met.append(last)
-        last = lines[last]
-    assert len(met) == len(expected) and last == "layer1.2.relu"
-    assert step
+    # Followed from its last step upwards, the shortcut meets these steps and then the unit's input.
+    lines = dict(reversed(known.split(":")[2:]) for known in figure.of("line") if not known.endswith(":out"))
+    step, met = beside[next(reversed(expected))].split(":")[2], 0
+    while step in lines:
+        step, met = lines[step], met + 1
+    assert (step, met) == ("layer1.2.relu", len(expected))
 
 
 @pytest.mark.parametrize(("kind", "products"), [("exclusive-gating", 2), ("shortcut-only-gating", 1)])
@@ -262,9 +328,13 @@ def test_gates_multiply_what_the_paper_says(tmp_path, kind, products):
     assert len(figure.of("multiply")) == products
     assert figure.words["text-0:sigmoid:0:layer1.1.join.sigmoid"] == "g = sigmoid"
     lines = [tuple(known.split(":")[2:]) for known in figure.of("line")]
-    gated = sum(source == "layer1.1.join.sigmoid" and target.endswith("multiply") for source, target in lines[:-1])
+    gated = sum(source == "layer1.1.join.sigmoid" and ".multiply" in target for source, target in lines[:-1])
     assert gated == products - 1
     assert ("layer1.1.join.subtract", "layer1.1.join.multiply") in lines
+    assert ("layer1.0.relu-2", "layer1.1.join.multiply") in lines or (
+        "layer1.0.relu",
+        "layer1.1.join.multiply",
+    ) in lines
 
 
 def test_a_unit_without_shortcut_has_no_addition(tmp_path):
@@ -291,13 +361,13 @@ def meta(maker, **options):
 
 def test_networks_from_elsewhere(tmp_path):
     googlenet = meta(models.googlenet, init_weights=False)
-    figure = drawn(tmp_path, [meta(models.alexnet), googlenet, meta(models.resnet50)])
+    figure = drawn(tmp_path, [meta(models.alexnet), googlenet, meta(models.resnet18)])
     assert figure.counts(0)["conv"] == 5 and figure.counts(0)["linear"] == 3
     assert figure.counts(1)["branches"] == 9  # 1409.4842: nine inception modules
     assert (
         figure.words["size-1:2"] == "size: 56, 55"
     )  # AlexNet's sizes stand beside those that they are almost equal to
-    assert len(figure.of("dashed-shortcut", 2)) == 4
+    assert len(figure.of("dashed-shortcut", 2)) == 3
     closer = drawn(tmp_path, googlenet, unit="inception3a")
     assert closer.counts()["conv"] == 6 and len(closer.of("concat")) == 1
     target = resolve(googlenet)
@@ -324,7 +394,7 @@ def test_a_network_whose_maps_grow_is_drawn_alone(tmp_path):
 
     figure = drawn(tmp_path, Growing())
     assert [figure.words[f"size-1:{k}"] for k in range(3)] == ["size: 224", "size: 112", "size: 224"]
-    with pytest.raises(InputError, match="Growing: its maps grow again, .* draw it alone"):
+    with pytest.raises(InputError, match=r"Growing: its maps grow again, .* draw it alone"):
         drawn(tmp_path, [Growing(), "resnet18"])
 
 
@@ -396,5 +466,6 @@ def test_the_zoo_is_drawn_with_as_many_layers_as_its_depth(name):
     diagram = side_by_side(seen(name))
     boxes = Counter(box.key.split(":")[0] for box in diagram.boxes)
     if not any(label.key.startswith("times") for label in diagram.labels):
-        assert boxes["conv"] + boxes["linear"] == ZOO[name].spec.depth
-    assert boxes["image"] == 1 and diagram.height < 1100
+        stem = len(ZOO[name].spec.stem_widths())  # a deep stem's convolutions count as one
+        assert boxes["conv"] + boxes["linear"] == ZOO[name].spec.depth + stem - 1
+    assert boxes["image"] == 1 and diagram.height < 1200

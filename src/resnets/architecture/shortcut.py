@@ -87,7 +87,8 @@ def parse_shortcut(text: str, base: Shortcut) -> Shortcut:
     if kind in MATCHINGS:
         shortcut = replace(base, kind="identity", matching=kind)
     elif kind in ("C", "1x1"):
-        shortcut = replace(base, kind="projection", matching="B")
+        # Pooled, as C of a network whose changes of shape are: resnet50-d,shortcut=C.
+        shortcut = replace(base, kind="projection", matching="D" if base.matching == "D" else "B")
     else:
         shortcut = replace(base, kind=kind)
         fields = _NUMBERS.get(kind, ())

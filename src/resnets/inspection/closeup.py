@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from resnets.inspection.captions import unit_caption
 from resnets.inspection.diagram import INK, MUTED, PAPER, Box, Diagram, Label, Line, Point, text_width
-from resnets.inspection.lanes import heights, lanes_of, with_passes
+from resnets.inspection.lanes import forks, heights, lanes_of, with_passes
 from resnets.inspection.layers import Trace
 from resnets.inspection.targets import Target
 from resnets.inspection.units import Node, find_unit
 
 _TEXT, _SMALL, _TITLE = 10.0, 8.5, 12.0
-_GAP, _WIDE, _LANE, _MARGIN, _APART = 12.0, 22.0, 26.0, 16.0, 44.0
+_GAP, _WIDE, _LANE, _MARGIN, _APART = 12.0, 22.0, 22.0, 14.0, 32.0
 _FORK = 11.0  # from a step down to where a line forks off
 _COLOURS = {
     "conv": ("#d4e4fa", "#3a72c2"), "linear": ("#d4e4fa", "#3a72c2"), "norm": ("#fbeec6", "#b18a1d"),
@@ -115,7 +115,7 @@ def _measures(node: Node) -> tuple[float, float]:
         return 0.0, 0.0
     if _round(node):
         return 17.0, 17.0
-    return max(72.0, *(text_width(line, _TEXT) + 14 for line in node.lines)), 6.5 + (_TEXT + 2.5) * len(node.lines)
+    return max(64.0, *(text_width(line, _TEXT) + 14 for line in node.lines)), 6.5 + (_TEXT + 2.5) * len(node.lines)
 
 
 def _round(node: Node) -> bool:
@@ -153,11 +153,10 @@ def _labels(number: int, steps: Sequence[_Step]) -> list[Label]:
 def _lines(number: int, steps: Mapping[int, _Step], lanes: Sequence[Sequence[int]]) -> list[Line]:
     """A line for every input of every step, and the one that leaves the unit."""
     found = []
-    for step in steps.values():
+    for k, step in steps.items():
         for source in step.node.inputs:
-            origin = steps[source]
-            key = f"line:{number}:{origin.node.name}:{step.node.name}"
-            codes, points = _route(steps, lanes, source, step)
+            key = f"line:{number}:{steps[source].node.name}:{step.node.name}"
+            codes, points = _route(steps, lanes, source, k)
             found.append(Line(key, codes, points, INK, 1.2, arrow=step.node.kind != "pass"))
     last = steps[lanes[0][-1]]
     found.append(Line(f"line:{number}:out", "ML", ((last.x, last.bottom), (last.x, last.bottom + _WIDE + 2)), INK, 1.2))
@@ -165,12 +164,12 @@ def _lines(number: int, steps: Mapping[int, _Step], lanes: Sequence[Sequence[int
 
 
 def _route(
-    steps: Mapping[int, _Step], lanes: Sequence[Sequence[int]], source: int, step: _Step
+    steps: Mapping[int, _Step], lanes: Sequence[Sequence[int]], source: int, k: int
 ) -> tuple[str, tuple[Point, ...]]:
-    origin, members = steps[source], lanes[step.lane]
+    origin, step = steps[source], steps[k]
     if origin.lane == step.lane:
         return "ML", ((origin.x, origin.bottom), (step.x, step.top))
-    if steps[members[0]] is step:  # forks off, then comes from above
+    if forks(lanes, source, k):  # then it comes from above
         height = origin.bottom + _FORK
         return _bent((origin.x, height), (step.x, height), (step.x, step.top))
     side = step.x + step.width / 2 * (1 if origin.x > step.x else -1)

@@ -58,6 +58,12 @@ def lanes_of(nodes: Sequence[Node]) -> list[list[int]]:
     return lanes
 
 
+def forks(lanes: Sequence[Sequence[int]], source: int, k: int) -> bool:
+    """Whether the line from `source` begins the lane of `k`, from above; else it comes from the side."""
+    begins = any(lane[0] == k for lane in lanes[1:])
+    return begins and all(lane[-1] != source for lane in lanes)
+
+
 def _gates(nodes: Sequence[Node]) -> set[int]:
     """What has gone through a sigmoid and nothing else."""
     gates: set[int] = set()
@@ -95,8 +101,7 @@ def heights(
         visit(k)
 
     def turns(source: int, k: int) -> bool:
-        """Whether the line into `k` comes from the side, not from above."""
-        return lane_of[source] != lane_of[k] and lanes[lane_of[k]][0] != k
+        return lane_of[source] != lane_of[k] and not forks(lanes, source, k)
 
     tops = [0.0] * len(nodes)
     for k in order:

@@ -142,7 +142,7 @@ def _blocks(layers: Sequence[Layer], owners: Sequence[str]) -> tuple[Block, ...]
 
 
 def _name(layers: Sequence[Layer]) -> str:
-    """`stem`, `stage 1`, `head` of a residual network, several where they share a size; else the paths of its layers."""
+    """`stem`, `stage 1`, `head` of a residual network, or several that share a size; else the paths of its layers."""
     shown = [layer for layer in layers if layer.kind in _SHOWN and on_main_path(layer)] or list(layers)
     numbers = list(dict.fromkeys(found[2] for layer in layers if (found := _UNIT.match(layer.name))))
     names = [f"stage {number}" for number in numbers]

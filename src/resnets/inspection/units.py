@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -110,7 +111,15 @@ def _nodes(target: Target, trace: Trace, owners: Sequence[str], owner: str) -> t
             inputs = _expanded(module, layer, inputs, nodes)
         of[place] = len(nodes)
         nodes.append(Node(layer.name, layer.kind, _words(layer, module, len(inputs)), inputs, layer.shape, main))
-    return tuple(nodes)
+    return tuple(_distinct(nodes))
+
+
+def _distinct(nodes: Sequence[Node]) -> Iterator[Node]:
+    """The steps, with a number behind the name of one that is called again, as a unit's one ReLU is."""
+    calls: Counter[str] = Counter()
+    for node in nodes:
+        calls[node.name] += 1
+        yield node if calls[node.name] == 1 else replace(node, name=f"{node.name}-{calls[node.name]}")
 
 
 def _expanded(module: Scaling | Dropped, layer: Layer, inputs: tuple[int, ...], nodes: list[Node]) -> tuple[int, ...]:

@@ -146,11 +146,17 @@ def _name(found: NetworkSpec) -> str:
     best: list[str] | None = None
     for name in known:
         have = bare(spec(name))
-        changes = [
-            f"{item.name}={_value(getattr(wanted, item.name))}"
+        pooled = [network.shortcut.matching == "D" for network in (wanted, have)]
+        if wanted.shortcut.kind == "projection" and pooled[0] != pooled[1]:
+            continue  # C pools where the base does
+        differing = [
+            item.name
             for item in fields(wanted)
             if item.compare and getattr(wanted, item.name) != getattr(have, item.name)
         ]
+        if any(f",{key}=" in name for key in differing):
+            continue  # no field twice
+        changes = [f"{key}={_value(getattr(wanted, key))}" for key in differing]
         if best is None or len(changes) < len(best) - 1:
             best = [name, *changes]
     assert best is not None
