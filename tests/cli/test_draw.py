@@ -58,9 +58,9 @@ def test_json_is_one_document(capsys, tmp_path):
 
 
 def test_the_images_size_is_what_was_asked(capsys, tmp_path):
-    run(capsys, "resnet18", "--size", "64", "--out", tmp_path / "x.svg")
+    run(capsys, "resnet18", "--size", "96", "--out", tmp_path / "x.svg")
     assert [word for word in words_of(tmp_path / "x.svg") if word.startswith("size")] == [
-        f"size: {side}" for side in (64, 32, 16, 8, 4, 2, 1)
+        f"size: {side}" for side in (96, 48, 24, 12, 6, 3, 1)
     ]
 
 

@@ -82,6 +82,62 @@ def test_a_module_is_left_as_it_was():
     assert net.conv1.weight.device.type == "cpu"
 
 
+def test_weights_that_stand_in_two_places_stay_the_same_objects():
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    twice = nn.Sequential(shared, nn.ReLU(), shared, nn.Conv2d(3, 3, 3, padding=1))
+    twice[3].weight = shared.weight
+    weight, values = shared.weight, shared.weight.detach().clone()
+    seen = inspect(twice, size=8)
+    assert twice[0].weight is twice[2].weight is twice[3].weight is weight
+    assert torch.equal(weight, values)
+    assert [layer.parameters for layer in seen.layers] == [84, 0, 0, 3]
+    assert seen.parameters == 87
+
+
+def test_other_precisions_loose_tensors_and_hooks_are_no_hindrance():
+    class Loose(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect").half()
+            self.scale = torch.ones(4, 1, 1)  # neither parameter nor buffer
+
+        def forward(self, x):
+            return self.conv(x) * self.scale + torch.ones(1)
+
+    def hook(module, inputs, output):
+        raise AssertionError("a user's hook ran without values")
+
+    net = Loose()
+    net.conv.register_forward_hook(hook)
+    seen = inspect(nn.DataParallel(net), size=8)
+    assert [layer.kind for layer in seen.layers] == ["conv", "multiply", "add"]
+    assert seen.receptive_field == {"min": 3, "max": 3}
+    assert net.conv.weight.dtype == torch.float16
+    assert net.scale.device.type == "cpu"
+    assert len(net.conv._forward_hooks) == 1
+
+
+@pytest.mark.parametrize(
+    "net", [nn.Identity(), nn.Sequential(), nn.LazyConv2d(3, 3)], ids=lambda net: type(net).__name__
+)
+def test_what_has_no_layers_or_no_shapes_is_refused(net):
+    with pytest.raises(InputError, match=r"no layer to inspect|cannot be traced"):
+        inspect(net, size=8, channels=3)
+
+
+def test_a_weight_normalised_layer_at_the_root_owns_its_weights():
+    net = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+    seen = inspect(net, size=8)
+    assert seen.parameters == sum(layer.parameters for layer in seen.layers) == 3 * 4 * 9 + 4 + 4
+    assert seen.trace.unused == ()
+
+
+def test_a_network_with_auxiliary_heads_for_larger_images_is_measured_without_them():
+    with torch.device("meta"):
+        net = models.inception_v3(weights=None, init_weights=False)
+    assert inspect(net, size=224).trace.unused[0].startswith("AuxLogits.")
+
+
 def test_parameters_of_a_module_with_parts_and_of_shared_layers_are_counted_once():
     class Scaled(nn.Module):
         def __init__(self):
@@ -181,6 +237,30 @@ def test_the_smallest_field_is_that_of_the_shortcuts_alone(name):
                     weight.zero_()
     _, rows, _ = support(net, 128, f"stage{len(slim.units)}")
     assert inspect(name).receptive_field["min"] == rows[1] - rows[0] + 1
+
+
+@pytest.mark.parametrize("norm", ["batch", "local-response", "weight", "none"])
+def test_the_normalisation_does_not_change_the_field(norm):
+    assert inspect(f"resnet20,norm={norm}").receptive_field == {"min": 3, "max": 81}
+    net = build(spec("resnet20", norm=norm, widths=(4, 4, 4), stem_width=4, shortcut="B"), seed=0).eval().double()
+    with torch.no_grad():
+        for unit in [net, *net.each_unit()]:
+            for name, part in unit.named_modules():
+                if isinstance(part, nn.Conv2d) and "." not in name and norm != "weight":
+                    part.weight.uniform_(0.05, 0.1)
+    _, _, columns = support(net, 112, "stage3")
+    if norm != "weight":  # whose filters keep their signs, so that parts may cancel
+        assert columns[1] - columns[0] + 1 == 81
+
+
+@pytest.mark.parametrize(("maker", "field"), [
+    (models.shufflenet_v2_x0_5, {"min": 63, "max": 527}),  # channels are shuffled, positions are not
+    (models.mobilenet_v3_small, {"min": 7, "max": 224}),  # squeeze-and-excitation sees the whole image
+    (models.convnext_tiny, {"min": None, "max": None}),  # maps turned round are not followed, and said to be so
+], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
+def test_fields_of_other_families(maker, field):
+    with torch.device("meta"):
+        assert inspect(maker(weights=None)).receptive_field == field
 
 
 # Memory.

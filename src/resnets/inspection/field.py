@@ -2,6 +2,8 @@
 
 Along one axis, value o of a map sees the pixels from o·jump + low to o·jump + high, as in Araujo, Norris and Sim,
 Computing Receptive Fields of Convolutional Neural Networks (Distill 2019); the smallest path stands beside the hull.
+The mean and deviation that a normalisation takes over the map are left out, as is usual. What none of the rules below
+follows (upsampling, maps whose axes are exchanged) makes a field unknown, not wrong.
 """
 
 from __future__ import annotations
@@ -61,9 +63,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class Field:
-    """What one value of a map sees of the image; `axes` are height and width, none for a vector from the start."""
+    """What one value of a map sees of the image.
+
+    Attributes:
+        axes: height and width; none for a vector from the start.
+        known: whether every operation on the way was one whose field is known.
+    """
 
     axes: tuple[Axis, ...]
+    known: bool = True
 
     @classmethod
     def image(cls, size: Sequence[int]) -> Field:
@@ -74,6 +82,10 @@ class Field:
     def whole(self) -> bool:
         """Whether every value sees the whole image."""
         return all(axis.jump is None for axis in self.axes)
+
+    def to_dict(self) -> dict[str, int | None]:
+        """Smallest and largest size in pixels; None where they are not known."""
+        return {"min": self.least, "max": self.most} if self.known else {"min": None, "max": None}
 
     @property
     def least(self) -> int:
@@ -90,8 +102,8 @@ def joined(fields: Sequence[Field]) -> Field:
     """The field of a value that is made from several, such as an addition."""
     first, *others = fields
     for other in others:
-        if len(other.axes) == len(first.axes):
-            first = Field(tuple(_union(a, b) for a, b in zip(first.axes, other.axes, strict=True)))
+        known = first.known and other.known and len(other.axes) == len(first.axes)
+        first = Field(tuple(_union(a, b) for a, b in zip(first.axes, other.axes, strict=False)), known)
     return first
 
 
@@ -105,21 +117,26 @@ def _union(a: Axis, b: Axis) -> Axis:
 
 def field_of(operation: Operation, fields: Sequence[Field]) -> Field:
     """The field after an operation, from those of its inputs."""
-    source, result = operation.inputs[0], operation.output
     field = joined(fields)
     slide = operation.slide()
     if slide is not None:
-        return Field(tuple(axis.moved(*steps) for axis, steps in zip(field.axes, slide, strict=False)))
-    before, after = tuple(source.shape[2:]), tuple(result.shape[2:])
-    if not before or before == after or field.whole:
+        axes = tuple(axis.moved(*steps) for axis, steps in zip(field.axes, slide, strict=False))
+        return replace(field, axes=axes)
+    count = len(field.axes)
+    before, after = (_positions(tensor.shape, count) for tensor in (operation.inputs[0], operation.output))
+    if field.whole or not before or (before == after and not operation.exchanges(count)):
         return field
-    if math.prod(after) == 1 or len(after) != len(before):  # pooled over the map, or a vector made of all of it
+    if not after or math.prod(after) == 1:  # pooled over the map, or a vector made of all of it
         # A reshape keeps every value apart, but what follows mixes them: from here on a value belongs to the image.
-        return Field(tuple(axis.gathered(length) for axis, length in zip(field.axes, before, strict=False)))
-    # An adaptive pooling of the map to a smaller one: windows of at most this size.
-    return Field(
-        tuple(
-            axis.moved(-(-n // m) + (1 if n % m else 0), max(1, n // m), 0)
-            for axis, n, m in zip(field.axes, before, after, strict=False)
-        )
-    )
+        axes = tuple(axis.gathered(length) for axis, length in zip(field.axes, before, strict=True))
+        return replace(field, axes=axes)
+    if "adaptive" in operation.name and all(n >= m for n, m in zip(before, after, strict=True)):
+        # Windows of at most this size.
+        steps = [(-(-n // m) + (1 if n % m else 0), max(1, n // m), 0) for n, m in zip(before, after, strict=True)]
+        return replace(field, axes=tuple(axis.moved(*step) for axis, step in zip(field.axes, steps, strict=True)))
+    return replace(field, known=False)
+
+
+def _positions(shape: Sequence[int], count: int) -> tuple[int, ...]:
+    """Lengths of the last `count` axes of a map; none for vectors, which have no more than two axes besides."""
+    return tuple(shape[-count:]) if count and len(shape) >= count + 2 else ()

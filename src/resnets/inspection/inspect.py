@@ -69,13 +69,17 @@ class Inspection:
         return f"{self.depth - linear} convolutions + {linear} fully connected = {self.depth}"
 
     @property
-    def receptive_field(self) -> dict[str, int]:
-        """Of the last map before all its values are taken together: over the smallest path, and over all, in pixels."""
+    def receptive_field(self) -> dict[str, int | None]:
+        """Of the last map before its values are taken together: over the smallest path and over all, in pixels.
+
+        It may be larger than the image, whose padding counts; None where it could not be followed.
+        """
         maps = [
-            layer for layer in self.layers[: self.trace.output + 1] if len(layer.shape) == 3 and not layer.field.whole
+            layer
+            for layer in self.layers[: self.trace.output + 1]
+            if len(layer.shape) == 3 and (layer.shape[1] * layer.shape[2] > 1 or not layer.field.whole)
         ]
-        final = maps[-1].field if maps else self.layers[self.trace.output].field
-        return {"min": final.least, "max": final.most}
+        return (maps[-1] if maps else self.layers[self.trace.output]).field.to_dict()
 
     @property
     def memory(self) -> dict[str, int]:
@@ -156,7 +160,7 @@ def _stage(stage: Stage, last: Layer) -> dict[str, Any]:
         "blocks": [{"layers": list(block.lines), "times": block.times} for block in stage.blocks],
         "parameters": stage.parameters,
         "multiply_adds": stage.multiply_adds,
-        "receptive_field": {"min": last.field.least, "max": last.field.most},
+        "receptive_field": last.field.to_dict(),
     }
 
 
@@ -171,6 +175,6 @@ def _layer(layer: Layer) -> dict[str, Any]:
         "parameters": layer.parameters,
         "multiply_adds": layer.multiply_adds,
         "memory": {"training": layer.saved_bytes, "inference": layer.output_bytes},
-        "receptive_field": {"min": layer.field.least, "max": layer.field.most},
+        "receptive_field": layer.field.to_dict(),
         "inputs": list(layer.inputs),
     }

@@ -8,24 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnets.inspection.shapes import Shapes, following, run
+from resnets.inspection.shapes import Shapes, following
 
 
-def saved_bytes(module: nn.Module, state: Mapping[str, Tensor], shape: Sequence[int]) -> dict[str, list[int]]:
+def saved_bytes(module: nn.Module, shape: Sequence[int]) -> dict[str, list[int]]:
     """Bytes that one image leaves for the backward pass, by the module that saves them and its calls.
 
     Each tensor is counted once. Two images go through in training mode, because batch normalisation needs them; what
     does not grow with the batch, such as its means and deviations, is left out.
 
     Args:
-        module: the network; it is left in training mode.
-        state: its parameters and buffers on `meta`, or nothing where it is there itself.
+        module: the network, in training mode, on `meta`.
         shape: (channels, height, width) of an image.
     """
-    learned = {name for name, _ in module.named_parameters()}
-    weights = {name: value.detach().requires_grad_(name in learned) for name, value in state.items()}
-    own = weights.values() if weights else [*module.parameters(), *module.buffers()]
-    storages = {value.untyped_storage()._cdata for value in own}
+    storages = {value.untyped_storage()._cdata for value in [*module.parameters(), *module.buffers()]}
     running: list[str] = []
     kept: dict[int, Tensor] = {}
     found: dict[str, list[int]] = {}
@@ -45,10 +41,9 @@ def saved_bytes(module: nn.Module, state: Mapping[str, Tensor], shape: Sequence[
     def leave(*_: Any) -> None:
         running.pop()
 
-    module.train()
     saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with following(module, enter, leave), saving, Shapes():
-        run(module, weights, torch.empty((2, *shape), device="meta"))
+        module(torch.empty((2, *shape), device="meta"))
     return found
 
 

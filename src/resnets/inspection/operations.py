@@ -27,7 +27,7 @@ _KINDS = {
     "multiply": ("mul", "mul_"),
     "subtract": ("sub", "rsub", "sub_"),
     "concat": ("cat",),
-    "pad": ("constant_pad_nd",),
+    "pad": ("constant_pad_nd", "reflection_pad2d", "replication_pad2d"),
     "slice": ("slice", "select"),
     "reshape": (
         "view", "_unsafe_view", "reshape", "flatten", "t", "transpose", "permute", "unsqueeze", "squeeze", "clone",
@@ -88,10 +88,23 @@ class Operation:
             start = self.argument("start") or 0
             steps[self.argument("dim") % 4 - 2] = (1, self.argument("step") or 1, -start, 1)
             return steps
+        if self.name in ("reflection_pad2d", "replication_pad2d"):
+            left, _, top, _ = self.argument("padding")
+            return [(1, 1, top, 1), (1, 1, left, 1)]
         if self.name == "constant_pad_nd" and self.output.dim() == 4:
             pads = [*self.argument("pad"), 0, 0, 0, 0]
             return [(1, 1, pads[2], 1), (1, 1, pads[0], 1)]
         return None
+
+    def exchanges(self, count: int) -> bool:
+        """Whether it moves one of the last `count` axes of its input elsewhere."""
+        axes = self.inputs[0].dim()
+        if self.name == "permute":
+            order = [axis % axes for axis in self.argument("dims")]
+            return order[-count:] != list(range(axes - count, axes))
+        if self.name == "transpose":
+            return max(self.argument("dim0") % axes, self.argument("dim1") % axes) >= axes - count
+        return False
 
 
 def kind_of(*operations: Operation) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from resnets.errors import InputError
 from resnets.inspection.field import Field, field_of
 from resnets.inspection.layers import INPUT, Layer, Trace
 from resnets.inspection.memory import peak_bytes
@@ -24,8 +25,10 @@ class Recorder(Mode):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.owned = owned_parameters(module)
-        self.total = sum(value.numel() for name, value in module.named_parameters())
+        named = dict(module.named_parameters())
+        self.total = sum(weight.numel() for weight in named.values())
+        self.unread = {id(weight): name.rpartition(".")[0] for name, weight in named.items()}
+        self.pending = 0  # parameters read by arithmetic on weights alone, before the layer that they are for
         self.stack: list[str] = []
         self.open: Draft | None = None
         self.drafts: list[Draft] = []
@@ -59,6 +62,7 @@ class Recorder(Mode):
         inputs = _tensors((*args, *(kwargs or {}).values()))
         outputs = _tensors(result)
         known = [tensor for tensor in inputs if id(tensor) in self.source]
+        self.pending += sum(tensor.numel() for tensor in inputs if self.unread.pop(id(tensor), None) is not None)
         if not known or not outputs:
             return result  # arithmetic on weights alone, such as weight normalisation
         operation = Operation(func, args, kwargs or {}, tuple(known), outputs[0])
@@ -72,6 +76,7 @@ class Recorder(Mode):
         draft.inputs += [self.source[id(tensor)] for tensor in known if self.source[id(tensor)] != place]
         draft.input_shape = draft.input_shape or tuple(known[0].shape[1:])
         draft.operations.append(operation)
+        draft.parameters, self.pending = draft.parameters + self.pending, 0
         draft.field = field_of(operation, [self.fields[id(tensor)] for tensor in known])
         read = [self._storage(tensor) for tensor in known]
         new = [tensor for tensor in outputs if tensor.untyped_storage()._cdata not in self.sizes]
@@ -96,14 +101,16 @@ class Recorder(Mode):
         """The trace of what was seen; `saved` are the bytes that each call of a module keeps, by its path."""
         found = next((leaf for leaf in tree_leaves(logits) if isinstance(leaf, Tensor)), None)
         charges = {path: list(calls) for path, calls in saved.items()}
-        unowned, layers = dict(self.owned), []
+        layers: list[Layer] = []
         for draft in self.drafts:
             kept = 0
             if draft.module and charges.get(draft.path):
                 kept = charges[draft.path].pop(0)
             elif draft.kind not in _KEEPS_NOTHING:  # the operations of a module with parts are charged together
                 kept = sum(charges.pop(draft.path, ()))
-            layers.append(draft.layer(unowned.pop(draft.path, 0), kept))
+            layers.append(draft.layer(kept))
+        if not layers:
+            raise InputError("the network does nothing with its images: there is no layer to inspect")
         # What no layer of its own module could be charged with, such as a reshape that copies.
         layers[-1] = replace(layers[-1], saved_bytes=layers[-1].saved_bytes + sum(map(sum, charges.values())))
         return Trace(
@@ -111,7 +118,7 @@ class Recorder(Mode):
             input_shape=tuple(self.image.shape[1:]),
             output=self.source.get(id(found), len(layers) - 1),
             parameters=self.total,
-            unused=tuple(unowned),
+            unused=tuple(dict.fromkeys(self.unread.values())),
             peak_bytes=peak_bytes(self.steps, self.sizes),
         )
 
@@ -133,6 +140,7 @@ class Draft:
         self.input_shape: tuple[int, ...] = ()
         self.field = Field.image((1, 1))
         self.output_bytes = 0
+        self.parameters = 0
 
     @property
     def path(self) -> str:
@@ -144,7 +152,7 @@ class Draft:
         """The kind of its weightiest operation."""
         return kind_of(*self.operations)
 
-    def layer(self, parameters: int, saved: int) -> Layer:
+    def layer(self, saved: int) -> Layer:
         kernel, stride, groups = window(self.operations)
         return Layer(
             name=self.name,
@@ -155,22 +163,9 @@ class Draft:
             kernel=kernel,
             stride=stride,
             groups=groups,
-            parameters=parameters,
+            parameters=self.parameters,
             multiply_adds=sum(map(multiply_adds, self.operations)),
             field=self.field,
             output_bytes=self.output_bytes,
             saved_bytes=saved,
         )
-
-
-def owned_parameters(module: nn.Module) -> dict[str, int]:
-    """Parameters of every layer, by its path; a shared weight belongs to the first that has it."""
-    atomic = {name for name, part in module.named_modules() if isinstance(part, _WITH_WEIGHTS)}
-    owned: dict[str, int] = {}
-    for name, value in module.named_parameters():
-        path = name.rpartition(".")[0]
-        # The weights of a parametrised layer lie in parts of it.
-        whole = path.partition(".parametrizations")[0]
-        path = whole if whole in atomic else path
-        owned[path] = owned.get(path, 0) + value.numel()
-    return owned

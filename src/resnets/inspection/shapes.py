@@ -6,9 +6,10 @@ network of 1,202 layers has thousands of them.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,20 +77,43 @@ def shadow(spec: NetworkSpec) -> nn.Module:
         return build(spec)
 
 
-def as_meta(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers of a network, by name, as shapes: what `run` takes in their place.
+@contextmanager
+def without_values(module: nn.Module) -> Iterator[None]:
+    """Put shapes in the place of a network's weights, buffers and other tensors, and everything back afterwards.
 
-    Empty where the network is on `meta` already, which saves the exchange.
+    Numbers of any precision become float32, in which memory is told. Forward hooks rest meanwhile: they are somebody's,
+    and would find no values.
     """
-    named = [*module.named_parameters(), *module.named_buffers()]
-    if all(value.is_meta and (value.requires_grad or not isinstance(value, nn.Parameter)) for _, value in named):
-        return {}
-    return {name: torch.empty(value.shape, dtype=value.dtype, device="meta") for name, value in named}
+    shapes: dict[int, Tensor] = {}
+
+    def shape_of(value: Tensor) -> Tensor:
+        if id(value) not in shapes:  # tied weights stay tied
+            kind = torch.float32 if value.is_floating_point() else value.dtype
+            empty = torch.empty(value.shape, dtype=kind, device="meta")
+            shapes[id(value)] = nn.Parameter(empty) if isinstance(value, nn.Parameter) else empty
+        return shapes[id(value)]
+
+    before: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    try:
+        for part in module.modules():
+            places: list[dict[str, Any]] = [cast(Any, part._parameters), cast(Any, part._buffers), vars(part)]
+            for held in places:
+                changes = {key: shape_of(value) for key, value in held.items() if _has_values(value)}
+                if changes:
+                    before.append((held, {key: held[key] for key in changes}))
+                    held.update(changes)
+            if part._forward_hooks:
+                before.append((vars(part), {"_forward_hooks": part._forward_hooks}))
+                part._forward_hooks = OrderedDict()
+        with torch.device("meta"):
+            yield
+    finally:
+        for held, values in reversed(before):
+            held.update(values)
 
 
-def run(module: nn.Module, state: Mapping[str, Tensor], images: Tensor) -> Any:
-    """What the module gives with these parameters and buffers, if there are any, in place of its own."""
-    return torch.func.functional_call(module, dict(state), (images,)) if state else module(images)
+def _has_values(value: Any) -> bool:
+    return isinstance(value, Tensor) and not (value.is_meta and value.dtype in (torch.float32, torch.int64))
 
 
 @contextmanager

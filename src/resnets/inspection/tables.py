@@ -149,7 +149,9 @@ def _comparison(founds: Sequence[Inspection], room: int) -> Table:
     return _table(names, [*figures, ("", *("" for _ in founds)), *stages])
 
 
-def _range(field: dict[str, int]) -> str:
+def _range(field: dict[str, int | None]) -> str:
+    if field["max"] is None:
+        return "?"
     return str(field["max"]) if field["min"] == field["max"] else f"{field['min']} to {field['max']}"
 
 

@@ -75,13 +75,17 @@ def shape(dimensions: tuple[int, ...]) -> str:
 
 
 def span(field: Field) -> str:
-    """A receptive field from its smallest path to all together, in pixels: `11 to 899`; `all` is the whole image."""
+    """A receptive field, smallest path to all together, in pixels: `11 to 899`; `all` is the image, `?` unknown."""
+    if not field.known:
+        return "?"
     if field.whole:
         return "all"
     return str(field.most) if field.least == field.most else f"{field.least} to {field.most}"
 
 
-def _pixels(least: int, most: int) -> str:
+def _pixels(least: int | None, most: int | None) -> str:
+    if least is None or most is None:
+        return "not known: it holds operations whose field is not followed"
     if least == most:
         return f"{most} pixels across"
     return f"{least} to {most} pixels: by the smallest path, and by all together"
