@@ -1,23 +1,14 @@
-"""Drawings read back: the boxes, arcs and words of the SVG against the papers, and every letter in its place."""
+"""Drawings read back: the boxes, arcs and words of the SVG against the papers, and the files that hold them."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from dataclasses import replace
-from functools import cache
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.transforms import Bbox
-from PIL import Image
-from specs import network_specs
+from drawings import Drawn, complaints, traced
 from torch import nn
 from torchvision import models
 
@@ -25,12 +16,7 @@ import resnets
 from resnets import ZOO, InputError
 from resnets.inspection.closeup import close_ups
 from resnets.inspection.columns import side_by_side
-from resnets.inspection.diagram import Line
-from resnets.inspection.drawing import DPI, render
-from resnets.inspection.targets import resolve
-from resnets.inspection.trace import trace
 
-SVG = "{http://www.w3.org/2000/svg}"
 ORDERINGS = {  # figure 4 of 1603.05027, from the unit's input down
     "original": "conv BN ReLU conv BN + ReLU",
     "bn-after-addition": "conv BN ReLU conv + BN ReLU",
@@ -40,143 +26,8 @@ ORDERINGS = {  # figure 4 of 1603.05027, from the unit's input down
 }
 
 
-class Drawn:
-    """An SVG as its ids and the words in its elements."""
-
-    def __init__(self, path):
-        parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
-        self.root = ElementTree.parse(path, parser).getroot()
-        self.groups = [group for group in self.root.iter(f"{SVG}g") if ":" in group.get("id", "")]
-        self.ids = [group.get("id") for group in self.groups]
-        self.words = {  # matplotlib writes an outlined text as a comment too
-            group.get("id"): next(node.text for node in group.iter() if node.tag is ElementTree.Comment).strip()
-            for group in self.groups if any(node.tag is ElementTree.Comment for node in group.iter())
-        }  # fmt: skip
-
-        assert len(set(self.ids)) == len(self.ids)
-
-    def of(self, kind, column=0):
-        return [known for known in self.ids if known.startswith(f"{kind}:{column}")]
-
-    def counts(self, column=0):
-        return Counter(known.split(":")[0] for known in self.ids if known.split(":")[1] == str(column))
-
-    @property
-    def size(self):
-        return tuple(float(self.root.get(key).removesuffix("pt")) for key in ("width", "height"))
-
-    def dashed(self, known):
-        group = next(group for group in self.groups if group.get("id") == known)
-        return "stroke-dasharray" in next(group.iter(f"{SVG}path")).get("style")
-
-
 def drawn(tmp_path, what, **options):
     return Drawn(resnets.draw(what, tmp_path / "drawing.svg", **options))
-
-
-def outlines(diagram):
-    """The rectangles that texts and boxes take on paper, by their ids, in pixels of Agg; and the lines' paths."""
-    figure = render(diagram)
-    canvas = FigureCanvasAgg(figure)
-    renderer = canvas.get_renderer()
-    axes = figure.axes[0]
-    texts = {text.get_gid(): text.get_window_extent(renderer) for text in axes.texts}
-    patches = {patch.get_gid(): patch for patch in axes.patches if patch.get_gid()}
-    boxes = {box.key: patches[box.key].get_window_extent(renderer) for box in diagram.boxes}
-    lines = {line.key: patches[line.key].get_transform().transform_path(patches[line.key].get_path())
-             for line in diagram.lines}  # fmt: skip
-    return figure.bbox, texts, boxes, lines
-
-
-def extents(found, margin=0.0):
-    """Rectangles as rows x0, y0, x1, y1, each a little smaller than it is: touching is no overlap."""
-    rows = [(box.x0 + margin, box.y0 + margin, box.x1 - margin, box.y1 - margin) for box in found.values()]
-    return np.array(rows).reshape(-1, 4)
-
-
-def overlapping(some, others):
-    """Pairs of places whose rectangles overlap."""
-    a, b = some[:, None], others[None]
-    return np.argwhere((np.maximum(a[..., :2], b[..., :2]) < np.minimum(a[..., 2:], b[..., 2:])).all(-1))
-
-
-def within(outer, inner):
-    return bool((outer[:2] <= inner[:2]).all() and (inner[2:] <= outer[2:]).all())
-
-
-def loose_ends(diagram):
-    """Lines of a close-up that do not begin and end where their ids say: at a box, or on another line of that box."""
-    frames = {}
-    for box in diagram.boxes:
-        name = tuple(box.key.split(":")[1:])
-        frames[name] = (box.x - box.width / 2, box.y - box.height / 2, box.x + box.width / 2, box.y + box.height / 2)
-    courses = {tuple(line.key.split(":")[1:]): line.points for line in diagram.lines if line.key.startswith("line:")}
-
-    def on(frame, point):
-        return frame[0] - 1 <= point[0] <= frame[2] + 1 and frame[1] - 1 <= point[1] <= frame[3] + 1
-
-    for (number, *ends), points in courses.items():
-        if ends == ["out"]:
-            continue
-        source, target = ((number, end) for end in ends)
-        others = [other for (column, start, *_), other in courses.items() if (column, start) == source]
-        upright = [other for other in others if len(other) == 2 and other != points]
-        starts = [frames[source]] if source in frames else []
-        starts += [(other[0][0], other[0][1], other[1][0], other[1][1]) for other in upright]
-        # A signal that comes from outside, or passes unchanged, has no box: its line begins or ends anywhere.
-        if starts and not any(on(frame, points[0]) for frame in starts):
-            yield f"{ends[0]} to {ends[1]} begins nowhere"
-        if target in frames and not on(frames[target], points[-1]):
-            yield f"{ends[0]} to {ends[1]} ends nowhere"
-
-
-def complaints(diagram):
-    """Whatever a reader could not make out."""
-    page, texts, boxes, lines = outlines(diagram)
-    page, words, frames = extents({"": page})[0], extents(texts), extents(boxes, 0.5)
-    text_keys, box_keys = list(texts), list(boxes)
-    found = [f"{key} leaves the page" for key, row in zip(text_keys, words, strict=True) if not within(page, row)]
-    found += [f"{key} leaves the page" for key, row in zip(box_keys, frames, strict=True) if not within(page, row)]
-    for text, box in overlapping(words, frames):
-        own = text_keys[text] == f"text-{text_keys[text][5:6]}:{box_keys[box]}"
-        if not own or not within(frames[box], words[text]):
-            found.append(f"{text_keys[text]} lies over the edge of {box_keys[box]}")
-    found += [f"{text_keys[a]} and {text_keys[b]} overlap" for a, b in overlapping(words, words) if a < b]
-    found += [f"{box_keys[a]} and {box_keys[b]} overlap" for a, b in overlapping(frames, frames) if a < b]
-    courses = list(lines.values())
-    corners = extents({key: path.get_extents() for key, path in lines.items()}, -0.5)
-    found += loose_ends(diagram)
-    free = np.array([not key.startswith("text-") for key in text_keys])
-    for text, line in overlapping(words, corners):
-        if free[text] and courses[line].intersects_bbox(Bbox.from_extents(*words[text]), filled=False):
-            found.append(f"{list(lines)[line]} runs through {text_keys[text]}")
-    return found
-
-
-@cache
-def traced(what):
-    target = resolve(what)
-    return target, trace(target.module, target.input_shape)
-
-
-def seen(*names):
-    return [traced(name) for name in names]
-
-
-def test_words_that_cannot_be_read_are_seen():
-    diagram = side_by_side(seen("resnet18"))
-    first, *others = diagram.boxes
-    assert len(complaints(replace(diagram, boxes=(replace(first, width=20.0), *others)))) >= 1
-    moved = replace(first, y=others[0].y)
-    assert any("overlap" in line for line in complaints(replace(diagram, boxes=(moved, *others))))
-    label = diagram.labels[0]
-    across = Line("flow:0:x", "ML", ((label.x, label.y - 20), (label.x, label.y + 20)))
-    assert complaints(replace(diagram, lines=(across,))) == [f"flow:0:x runs through {label.key}"]
-    assert complaints(replace(diagram, width=60.0))
-    unit = close_ups(seen("resnet18"), "1.2")
-    assert complaints(replace(unit, lines=(replace(unit.lines[1], points=((0.0, 9.0), (5.0, 9.0))),))) == [
-        "layer1.1.conv1 to layer1.1.bn1 begins nowhere", "layer1.1.conv1 to layer1.1.bn1 ends nowhere"
-    ]  # fmt: skip
 
 
 def test_figure_3_has_the_papers_boxes_and_shortcuts(tmp_path):
@@ -229,41 +80,8 @@ def test_a_folded_network_still_counts_all_its_layers(tmp_path, name, depth):
 
 
 def test_1202_layers_take_the_room_of_110():
-    heights = {side_by_side(seen(name)).height for name in ("resnet110", "resnet1202")}
+    heights = {side_by_side([traced(name)]).height for name in ("resnet110", "resnet1202")}
     assert len(heights) == 1
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["vgg19", "plain34", "resnet34"], ["resnet152"], ["resnet1202", "preact-resnet164", "wrn-28-10"],
-        ["resnext101-32x8d", "resnet18", "resmlp10"], ["resnet50-d,norm=group", "resnet20"],
-    ],
-    ids=" ".join,
-)  # fmt: skip
-def test_every_word_of_whole_networks_can_be_read(names):
-    assert complaints(side_by_side(seen(*names))) == []
-
-
-SHORTCUTS = ["A", "B", "C", "D", "none", "scaling:0.3,0.7", "exclusive-gating", "shortcut-only-gating", "dropout"]
-
-
-@pytest.mark.parametrize("shortcut", SHORTCUTS)
-def test_every_word_of_close_ups_can_be_read(shortcut):
-    names = [f"resnet{depth},shortcut={shortcut},ordering={word}" for depth in (14, 20) for word in ORDERINGS]
-    found = seen(*(name.replace("resnet20", "resnet20-bottleneck") for name in names))
-    for unit in ("1.1", "2.1", "2.2"):
-        assert complaints(close_ups(found, unit)) == []
-
-
-@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # of a name in letters that the font lacks
-@settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
-@given(spec=network_specs(image_side=128))
-def test_any_network_can_be_read(spec):
-    found = seen(spec)
-    assert complaints(side_by_side(found)) == []
-    if spec.unit != "vgg":
-        assert complaints(close_ups(found, "typical")) == []
 
 
 def steps(figure, column=0):
@@ -370,8 +188,7 @@ def test_networks_from_elsewhere(tmp_path):
     assert len(figure.of("dashed-shortcut", 2)) == 3
     closer = drawn(tmp_path, googlenet, unit="inception3a")
     assert closer.counts()["conv"] == 6 and len(closer.of("concat")) == 1
-    target = resolve(googlenet)
-    assert complaints(close_ups([(target, trace(target.module, target.input_shape))], "inception3a")) == []
+    assert complaints(close_ups([traced(googlenet)], "inception3a")) == []
 
 
 def test_torchvisions_resnet_is_drawn_as_ours(tmp_path):
@@ -398,72 +215,9 @@ def test_a_network_whose_maps_grow_is_drawn_alone(tmp_path):
         drawn(tmp_path, [Growing(), "resnet18"])
 
 
-def test_the_same_drawing_has_the_same_bytes(tmp_path):
-    command = "import resnets, sys; resnets.draw(['resnet20', 'resnet110'], sys.argv[1])"
-    for suffix in ("svg", "png", "pdf"):
-        here, there = tmp_path / f"here.{suffix}", tmp_path / f"there.{suffix}"
-        resnets.draw(["resnet20", "resnet110"], here)
-        if suffix == "svg":  # another process hashes differently
-            subprocess.run([sys.executable, "-c", command, str(there)], check=True, timeout=240)
-        else:
-            resnets.draw(["resnet20", "resnet110"], there)
-        assert here.read_bytes() == there.read_bytes()
-
-
-def test_a_png_has_the_svgs_measures_at_200_dots_an_inch(tmp_path):
-    width, height = drawn(tmp_path, "resnet18").size
-    image = Image.open(resnets.draw("resnet18", tmp_path / "drawing.PNG"))
-    assert image.size == pytest.approx((width / 72 * 200, height / 72 * 200), abs=1)
-    assert DPI == 200
-    colours = image.convert("RGB").getcolors(1 << 24)
-    assert len(colours) > 50 and max(colours)[1] == (255, 255, 255)
-
-
-def test_a_name_is_drawn_as_it_stands(tmp_path):
-    figure = drawn(tmp_path, resnets.spec("resnet20").replace(name="$x_1$ <&> 残差\n" + "y" * 90))
-    assert figure.words["title-0:0"].startswith("$x_1$")
-    assert figure.words["title-0:0"].endswith("y…")
-
-
-@pytest.mark.parametrize(
-    ("what", "options", "expected"),
-    [
-        ("resnet20", {"unit": "5.1"}, "no stage 5 in resnet20: it has 3 stages"),
-        ("resnet20", {"unit": "2.9"}, "no unit 2.9 in resnet20: its stage 2 has 3"),
-        ("resnet20", {"unit": "0.1"}, "no stage 0"),
-        ("resnet20", {"unit": "layer2.7"}, "unknown unit 'layer2.7' of resnet20; did you mean 'layer2.[0-2]'"),
-        ("vgg19", {"unit": "typical"}, "vgg19 has no units"),
-        ("resnt20", {}, "did you mean 'resnet20'"),
-        ([], {}, "nothing to draw"),
-    ],
-)
-def test_errors_teach_and_nothing_is_written(tmp_path, what, options, expected):
-    with pytest.raises(InputError, match=expected):
-        resnets.draw(what, tmp_path / "x.svg", **options)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_units_have_three_names(tmp_path):
-    found = [drawn(tmp_path, "resnet20", unit=word).ids for word in ("2.1", "stage2.unit1", "layer2.0")]
-    assert found[0] == found[1] == found[2]
-
-
-@pytest.mark.parametrize("place", ["x.jpg", "x", "missing/x.svg"])
-def test_impossible_files_are_refused(tmp_path, place):
-    with pytest.raises(InputError, match=r"ends in \.svg, \.png or \.pdf|there is no folder"):
-        resnets.draw("resnet20", tmp_path / place)
-
-
-def test_a_folder_in_the_way(tmp_path):
-    (tmp_path / "x.svg").mkdir()
-    with pytest.raises(InputError, match="cannot be written"):
-        resnets.draw("resnet20", tmp_path / "x.svg")
-    assert [path.name for path in tmp_path.iterdir()] == ["x.svg"]
-
-
 @pytest.mark.parametrize("name", [name for name in ZOO if not re.search(r"1202|1001|152|101", name)])
 def test_the_zoo_is_drawn_with_as_many_layers_as_its_depth(name):
-    diagram = side_by_side(seen(name))
+    diagram = side_by_side([traced(name)])
     boxes = Counter(box.key.split(":")[0] for box in diagram.boxes)
     if not any(label.key.startswith("times") for label in diagram.labels):
         stem = len(ZOO[name].spec.stem_widths())  # a deep stem's convolutions count as one

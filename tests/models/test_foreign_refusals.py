@@ -213,3 +213,32 @@ def strange() -> Iterator[State]:
 @pytest.mark.parametrize("state", list(strange()), ids=lambda state: f"{len(state)} keys")
 def test_anything_else_is_refused_in_one_line(state: State) -> None:
     assert len(refusal(state)) < 1000
+
+
+def doubled(state: State, key: str) -> State:
+    return {**state, key: torch.cat([state[key], state[key]])}
+
+
+@pytest.mark.parametrize(
+    ("state", "key"),
+    [
+        ("resnet18", "fc.weight"), ("resnet18", "fc.bias"), ("resnet18", "layer1.0.conv2.weight"),
+        ("resnet18", "layer4.1.conv2.weight"), ("timm-v2", "stem.conv.weight"), ("timm-v2", "head.fc.weight"),
+        ("timm-v2", "stages.1.blocks.0.downsample.conv.weight"), ("resnet14-t", "conv1.6.weight"),
+    ],
+)  # fmt: skip
+def test_a_key_of_twice_the_outputs_is_named(state: str, key: str) -> None:
+    words = refusal(doubled(STATES[state], key))
+    assert f"'{key}' [" in words and "missing" not in words and words.count("'") <= 4
+
+
+@pytest.mark.parametrize("state", ["resnet18", "timm-v2", "group"])
+@pytest.mark.parametrize(
+    "key",
+    ["bn_last.weight", "stem.conv.weight", "layer1.0.conv9.weight", "layer1.0.conv1.bias", "bn1.running_mean",
+     "norm.running_mean", "stages.0.blocks.0.conv1.weight"],
+)  # fmt: skip
+def test_an_extra_key_is_named_as_the_file_has_it(state: str, key: str) -> None:
+    whole = weights("resnet50-group,units=[1,1,1,1],num_classes=5") if state == "group" else STATES[state]
+    if key not in whole:
+        assert f"not known: '{key}'" in refusal({**whole, key: torch.zeros(8)})

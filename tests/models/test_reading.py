@@ -54,6 +54,7 @@ def test_safetensors_come_back_with_their_metadata_whatever_the_suffix(tmp_path:
     ("content", "within"),
     [
         ({"state_dict": STATE, "epoch": 3, "best_acc1": 70.1}, "state_dict"),
+        ({"net": STATE, "acc": 95.2, "epoch": 199}, "net"),  # of github.com/kuangliu/pytorch-cifar
         ({"model": STATE, "optimizer": {"state": {}}, "args": argparse.Namespace(lr=0.1, workers=[1])}, "model"),
         ({"state_dict": {"fc.bias": torch.zeros(5)}, "state_dict_ema": STATE}, "state_dict_ema"),
         ({"model_state": STATE}, "model_state"),
@@ -95,7 +96,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ("content", "words"),
     [
         (torch.nn.Linear(2, 2), r"Python objects \(torch\.nn\.modules\.linear\.Linear\)"),
-        ({"net": STATE, "acc": 1}, "a part 'net'"),
+        ({"network": STATE, "acc": 1}, "a part 'network'"),
         ({**STATE, "epoch": 3}, "'epoch' is of type int"),
         ([torch.zeros(1)], "holds a list"),
         ({}, "holds nothing"),

@@ -95,7 +95,8 @@ def preprocessing_of(
         size: see `Preprocessing`.
         crop_fraction: see `Preprocessing`; for timm its `crop_pct`, which rounds the resized side down.
         interpolation: see `Preprocessing`.
-        mean: of each channel, in the order in which the network takes them, of values in [0, value_range].
+        mean: of each channel, in the order in which the network takes them, of values in [0, value_range]. For grey
+            images the mean of what is known of the colours, as in timm; so for `std`.
         std: deviation of each channel, likewise.
         channel_order: RGB or BGR; a known mean and deviation turn with it.
         value_range: 1 or 255: what `mean` and `std` are of; by default as the origin has it, else 1.
@@ -105,26 +106,36 @@ def preprocessing_of(
     """
     if value_range not in (None, 1, 255):
         raise InputError(f"--value-range must be 1 or 255, not {value_range}")
+    if size is not None and size < 1:
+        raise InputError(f"--size must be at least 1 pixel, not {size}")
+    if crop_fraction is not None and not 0 < crop_fraction <= 1:
+        raise InputError(f"--crop (crop_fraction) must lie in (0, 1], not {crop_fraction:g}")
     if value_range is not None and mean is None and std is None:
         raise InputError("--value-range says what scale --mean and --std are on; give those too")
     if known is None and (size is None or mean is None or std is None):
         raise InputError(
             "these weights do not say how they want their images: give --size, --mean and --std, or --origin"
         )
-    scale = value_range or (known.value_range if isinstance(known, Origin) else 1)
+    scale = value_range if value_range is not None else known.value_range if isinstance(known, Origin) else 1
     base = known.preprocessing() if isinstance(known, Origin) else known
-    order = channel_order or (base.channel_order if base and channels == base.channels else "RGB")
+    order = channel_order if channel_order is not None else "RGB"
+    if channel_order is None and base is not None and channels == base.channels:
+        order = base.channel_order
     chosen = []
     for name, given in (("mean", mean), ("std", std)):
         if given is not None:
             chosen.append(tuple(value / scale for value in _within(name, given, scale)))
-        elif base is None or base.channels != channels:
-            kind = "grey images" if channels == 1 else f"images of {channels} channels"
-            raise InputError(f"the network takes {kind}: give --mean and --std, a number for each channel")
-        else:
+        elif base is not None and channels == 1:
             own: tuple[float, ...] = getattr(base, name)
+            chosen.append((sum(own) / len(own),))
+        elif base is None or base.channels != channels:
+            raise InputError(
+                f"the network takes images of {channels} channels: give --mean and --std, a number for each channel"
+            )
+        else:
+            own = getattr(base, name)
             chosen.append(own if order == base.channel_order else own[::-1])
-    size = size or (base.size if base else 0)
+    size = size if size is not None else base.size if base else 0
     fraction = crop_fraction if crop_fraction is not None else base.crop_fraction if base else 1.0
     if isinstance(known, Origin) and known.name == "timm" and 0 < fraction <= 1:
         fraction = size / math.floor(size / fraction)
@@ -133,7 +144,7 @@ def preprocessing_of(
         channels=channels,
         mean=chosen[0],
         std=chosen[1],
-        interpolation=interpolation or (base.interpolation if base else "bilinear"),
+        interpolation=interpolation if interpolation is not None else base.interpolation if base else "bilinear",
         crop_fraction=fraction,
         channel_order=order,
     )

@@ -15,7 +15,7 @@ from resnets.evaluation.imported import TOLERANCE
 from resnets.evaluation.run import Run
 from resnets.files import publish
 from resnets.models import save_weights
-from resnets.models.foreign import LIBRARIES, library_name, parity, to_library
+from resnets.models.foreign import LIBRARIES, compared, library_name, to_library
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -47,8 +47,8 @@ def export_weights(run: Run | str | os.PathLike[str], out: str | os.PathLike[str
     run = run if isinstance(run, Run) else Run.open(run)
     own = run.model().state_dict()
     state = to_library(run.spec, own, to)
-    difference = parity(run.spec, own, to)
-    if difference is not None and not difference <= TOLERANCE:
+    difference, largest = compared(run.spec, own, to) or (0.0, 1.0)
+    if not difference <= TOLERANCE * max(1.0, largest):
         raise InputError(f"{to}'s network would give logits that differ by up to {difference:.2g}; nothing was written")
     path.parent.mkdir(parents=True, exist_ok=True)
     publish(path, lambda aside: (save_weights if path.suffix == ".safetensors" else _save_torch)(aside, state))

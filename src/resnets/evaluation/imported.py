@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -23,11 +24,14 @@ from resnets.evaluation.report import write_report
 from resnets.evaluation.run import Run
 from resnets.files import publish_folder, readable, sha256, write_text
 from resnets.models import build, read_state, save_weights
-from resnets.models.folder import FORMAT
-from resnets.models.foreign import LIBRARIES, parity, recognise, to_ours, why_not
+from resnets.models.folder import FORMAT, read_run, weights_file
+from resnets.models.foreign import LIBRARIES, compared, recognise, to_ours, why_not
 from resnets.models.pretrained import pretrained
 
-TOLERANCE = 1e-4  # of logits: what rounding explains; a wrong stride or epsilon makes far more
+# Of the largest logit, or of 1 if that is less: what rounding explains; a wrong stride or epsilon makes far more.
+TOLERANCE = 1e-4
+# timm's variants that `recognise` takes for networks without.
+_UNSEEN = "blurred or average pooling between stages, dilation and max-pooled heads leave no keys: taken to be absent"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,7 @@ class _Found:
     preprocessing: Preprocessing | None
     classes: Sequence[str] | None
     digest: str | None
-    notes: tuple[str, ...]
+    notes: list[str]
 
 
 def import_weights(
@@ -85,15 +89,17 @@ def import_weights(
             1000 classes, else `class-0` and so on.
 
     Raises:
-        InputError: weights that cannot be read or are of no network of ours (the keys are named), logits that differ
-            from the library's by more than `TOLERANCE`, an option out of range, or an `out` that is not free.
+        InputError: weights that belong to a run already, that cannot be read or are of no network of ours (the keys are named), logits that differ
+            from the library's by more than `TOLERANCE` explains, an option out of range, or an `out` that is not free.
     """
     started = provenance.now()
     path = _free(Path(out))
+    if not os.fspath(file):
+        raise InputError("no weights are named; give a .safetensors or .pth file, torchvision:NAME or hf:OWNER/NAME")
     if origin is not None and origin not in ORIGINS:
         raise InputError(f"unknown origin '{origin}' (known: {', '.join(ORIGINS)}){nearest(origin, ORIGINS)}")
     if re.match(r"(torchvision|hf):", text := os.fspath(file)):
-        if origin or arch or stride_in or norm_eps:
+        if any(option is not None for option in (origin, arch, stride_in, norm_eps)):
             raise InputError(
                 f"{text} says itself what network it is; leave out --origin, --arch, --stride-in, --norm-eps"
             )
@@ -101,12 +107,25 @@ def import_weights(
     else:
         found = _file(Path(file), ORIGINS.get(origin or ""), arch, stride_in, norm_eps)
     spec = found.spec
+    if spec.in_channels not in (1, 3):
+        raise InputError(
+            f"{text}: the network takes images of {spec.in_channels} channels, and a run those of 1 or 3; for a network"
+            f" adapted to 3 use resnets.create(weights={text!r}, in_channels=3)"
+        )
     changes: dict[str, Any] = {
         "size": size, "crop_fraction": crop_fraction, "interpolation": interpolation, "mean": mean, "std": std,
         "channel_order": channel_order, "value_range": value_range,
     }  # fmt: skip
     origin = origin or found.origin
     preprocessing = preprocessing_of(found.preprocessing or ORIGINS.get(origin or ""), spec.in_channels, **changes)
+    if (
+        spec.in_channels == 1
+        and None in (mean, std)
+        and (found.preprocessing is None or found.preprocessing.channels == 3)
+    ):
+        found.notes.append(
+            "grey images: mean and deviation are the means of the colours' (--mean and --std say otherwise)"
+        )
     names, named = class_names(classes, found.classes, spec.num_classes)
     state, rounded = _as_float32(found.state)
     library, difference, proof = _proof(spec, state, origin)
@@ -155,10 +174,14 @@ def _file(
     """Read, recognise and convert a weights file."""
     if (path / "run.json").exists():
         raise InputError(f"{path} is a run folder already: use it as it is")
+    if _is_of_a_run(path):
+        raise InputError(
+            f"{path} belongs to the run {path.parent}, which says its classes and preprocessing: use that as it is"
+        )
     state, metadata = read_state(path)
     notes = [f"read from '{metadata['within']}' of the file"] if "within" in metadata else []
     stated: dict[str, Any] = {
-        key: value or (getattr(origin, key) if origin else None)
+        key: getattr(origin, key) if value is None and origin else value
         for key, value in (("stride_in", stride_in), ("norm_eps", norm_eps))
     }
     stated = {key: value for key, value in stated.items() if value is not None}
@@ -176,7 +199,16 @@ def _file(
         name = "timm" if layout.startswith("timm") else "torchvision"
         alike = "torchvision's and timm's alike; taken for torchvision's" if name == "torchvision" else f"{name}'s"
         notes.append(f"the keys are {alike}: images are prepared as {name} does (--origin says otherwise)")
-    return _Found(spec, converted, layout, name, None, None, sha256(path), tuple(notes))
+    if name == "timm" or (origin is None and layout == "torchvision"):
+        notes.append(_UNSEEN)
+    return _Found(spec, converted, layout, name, None, None, sha256(path), notes)
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Whether a weights file is that of the run folder in which it lies."""
+    with contextlib.suppress(InputError, LookupError, TypeError, AttributeError):
+        return path.name == weights_file(path.parent, read_run(path.parent)).name
+    return False
 
 
 def _layout(state: Mapping[str, Tensor]) -> str:
@@ -192,7 +224,7 @@ def _named(text: str) -> _Found:
     found = pretrained(text)
     preprocessing = None if found.preprocessing is None else Preprocessing.from_dict(found.preprocessing)
     origin = text.partition(":")[0]
-    return _Found(found.spec, found.state, None, origin, preprocessing, found.classes, None, ())
+    return _Found(found.spec, found.state, None, origin, preprocessing, found.classes, None, [])
 
 
 def _proof(spec: NetworkSpec, state: Mapping[str, Tensor], origin: str | None) -> tuple[str | None, float | None, str]:
@@ -203,16 +235,19 @@ def _proof(spec: NetworkSpec, state: Mapping[str, Tensor], origin: str | None) -
     """
     reasons = []
     for library in sorted(LIBRARIES, key=lambda name: name != origin):
-        difference = parity(spec, state, library)
-        if difference is None:
+        both = compared(spec, state, library)
+        if both is None:
             reasons.append(f"{library} {why_not(spec, library) or 'is not installed'}")
             continue
-        if not difference <= TOLERANCE:
+        difference, largest = both
+        if not difference <= TOLERANCE * max(1.0, largest):
             raise InputError(
                 f"the logits differ from {library}'s own network by up to {difference:.2g}, where rounding explains"
-                f" {TOLERANCE:g}: this is another network than was recognised; nothing was written"
+                f" {TOLERANCE * max(1.0, largest):.2g}: this is another network than was recognised; nothing was written"
             )
         what = "none: they are equal to the bit" if difference == 0 else f"{difference:.2g}"
+        if difference and largest > 1:
+            what += f", {difference / largest:.2g} of the largest logit"
         used = f"{library} {version(library)}"
         return used, difference, f"Largest difference of the logits from those of {used}: {what}."
     return None, None, f"Not compared with another library's network: {'; '.join(reasons)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from resnets.architecture import NetworkSpec
@@ -22,7 +23,7 @@ _LOGGER = logging.getLogger("resnets")
 def create(
     name: str | os.PathLike[str] | NetworkSpec | None = None,
     *,
-    weights: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Enum | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
     image_size: int | tuple[int, int] | None = None,
@@ -38,7 +39,8 @@ def create(
     Args:
         name: anything that `resnets.spec` takes. None leaves the network to the weights.
         weights: a run folder, a weights file, `torchvision:resnet50`, `hf:OWNER/NAME`: see `pretrained`.
-        num_classes: logits; None keeps the published number, or that of the weights.
+        num_classes: logits; None keeps the published number, or that of the weights. That of a `NetworkSpec` counts as
+            asked for, and so do its channels.
         in_channels: channels of the images; None keeps the published number, or that of the weights.
         image_size: side, or (height, width), in pixels: an ImageNet network then gets the small stem under 65
             pixels, unless its name or `stem` or the weights say otherwise. Without it such a network has ImageNet's

@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
 
 from resnets.architecture import ZOO, NetworkSpec, spec
 from resnets.architecture.validation import NORM_EPS
 from resnets.errors import InputError
-from resnets.models.foreign_keys import from_timm_v2, is_timm_v2, strictly, timm_v2_key, to_timm_v2
-from resnets.models.foreign_libraries import LIBRARIES, NAMES, bare, library_name, library_network, parity, why_not
+from resnets.models.foreign_keys import faults, from_timm_v2, is_timm_v2, strictly, timm_v2_key, to_timm_v2
+from resnets.models.foreign_libraries import (
+    LIBRARIES,
+    NAMES,
+    bare,
+    compared,
+    library_name,
+    library_network,
+    parity,
+    why_not,
+)
 from resnets.models.foreign_shapes import describe
 
 __all__ = [
     "LIBRARIES",
     "Recognised",
+    "compared",
     "library_name",
     "library_network",
     "parity",
@@ -31,6 +41,9 @@ __all__ = [
     "to_ours",
     "why_not",
 ]
+
+
+_MOST_KEYS = 2_000  # of a file that is searched for a wrong one: a ResNet-152 has 932
 
 
 @dataclass(frozen=True)
@@ -63,11 +76,26 @@ def recognise(state: Mapping[str, Tensor], *, stride_in: str | None = None, norm
     Raises:
         InputError: not weights of a network that can be built here, or of one that keys leave open; names the keys.
     """
-    ours, called = _renamed(state)
     empty = [key for key, value in state.items() if not value.numel()]
     if empty:
         raise InputError(f"'{empty[0]}' has shape {list(state[empty[0]].shape)}: there is nothing in it")
-    v2 = called is timm_v2_key
+    named = False
+    try:
+        found, ours, called = _read(state, stride_in, norm_eps)
+        wrong = [key for keys in faults(found.spec, ours).values() for key in keys]
+        named = len(wrong) == 1 and not wrong[0].startswith("fc.")
+        strictly(found.spec.replace(name=_name(found.spec)), ours, called)
+    except InputError as error:
+        raise (None if named else _misleading(state, stride_in, norm_eps)) or error from None
+    return replace(found, spec=found.spec.replace(name=_name(found.spec)))
+
+
+def _read(
+    state: Mapping[str, Tensor], stride_in: str | None, norm_eps: float
+) -> tuple[Recognised, dict[str, Tensor], Callable[[str], str]]:
+    """The network that most of the keys and shapes tell, the weights under our keys, and what these were called."""
+    ours, called = _renamed(state)
+    v2 = is_timm_v2(state)
     if v2 and not any(key.endswith(".running_mean") for key in ours):
         raise InputError(
             "the keys are of timm's ResNetV2 without batch normalisation, such as BiT with its standardised weights:"
@@ -75,16 +103,40 @@ def recognise(state: Mapping[str, Tensor], *, stride_in: str | None = None, norm
         )
     found = describe({key: tuple(value.shape) for key, value in ours.items()}, stride_in=stride_in, called=called)
     found = found.replace(norm_eps=norm_eps)
-    found = found.replace(name=_name(found))
     plain = bare(found.replace(stride_in="3x3"))
-    layout = "timm-v2" if v2 else _layout(plain)
     if found.norm == "group" and library_name(plain, "timm") is None:
         raise InputError(
             "the keys and shapes do not tell group from layer normalisation; name the network (--arch), or give its run"
             " folder"
         )
-    strictly(found, ours, called)
-    return Recognised(found, layout)
+    return Recognised(found, "timm-v2" if v2 else _layout(plain)), ours, called
+
+
+def _misleading(state: Mapping[str, Tensor], stride_in: str | None, norm_eps: float) -> InputError | None:
+    """The refusal of weights that are a network's but for one key, where that key misled recognition.
+
+    Found by leaving out each key in turn. Two may be at odds, such as weight and bias of the classifier: then either
+    may be the wrong one, and both are named.
+    """
+    refusals: list[str] = []
+    for key in state if len(state) <= _MOST_KEYS else ():
+        try:
+            found, ours, called = _read({k: v for k, v in state.items() if k != key}, stride_in, norm_eps)
+        except InputError:
+            continue
+        place = from_timm_v2(key, deep=_deep(state)) if found.layout == "timm-v2" else key
+        if place in ours:  # a key of another layout for a weight that is there already
+            place = f"{key} "
+        ours[place] = _flat(state[key]) if place == "fc.weight" and found.layout == "timm-v2" else state[key]
+        wrong = faults(found.spec, ours)
+        if [place] != [name for names in wrong.values() for name in names]:
+            continue
+        network = found.spec.replace(name=_name(found.spec))
+        try:
+            strictly(network, ours, lambda name: key if name == place else called(name))  # noqa: B023
+        except InputError as error:
+            refusals.append(str(error) if not refusals else str(error).partition("; ")[2])
+    return InputError("; or ".join(refusals[:3])) if refusals else None
 
 
 def to_ours(found: Recognised, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -122,14 +174,23 @@ def _renamed(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Callable[[
     """The weights under our keys, and what each of these was called."""
     if not is_timm_v2(state):
         return dict(state), str
-    deep = "stem.conv2.weight" in state or "stem.conv3.weight" in state
-    ours = {from_timm_v2(key, deep=deep): value for key, value in state.items()}
-    if len(ours) < len(state):
+    names = {key: from_timm_v2(key, deep=_deep(state)) for key in state}
+    if len(set(names.values())) < len(names):
         raise InputError("the keys are of timm's ResNetV2 and of another network at once")
-    weight = ours.get("fc.weight")
-    if weight is not None and weight.dim() == 4 and weight.shape[2:] == (1, 1):
-        ours["fc.weight"] = weight.flatten(1)
-    return ours, timm_v2_key
+    theirs = {ours: key for key, ours in names.items()}
+    renamed = {names[key]: value for key, value in state.items()}
+    if "fc.weight" in renamed:
+        renamed["fc.weight"] = _flat(renamed["fc.weight"])
+    return renamed, lambda key: theirs.get(key) or timm_v2_key(key)
+
+
+def _deep(state: Mapping[str, Tensor]) -> bool:
+    return "stem.conv2.weight" in state or "stem.conv3.weight" in state
+
+
+def _flat(weight: Tensor) -> Tensor:
+    """The classifier of timm's ResNetV2, a 1x1 convolution, as the matrix that it is."""
+    return weight.flatten(1) if weight.dim() == 4 and weight.shape[2:] == (1, 1) else weight
 
 
 def _layout(plain: NetworkSpec) -> str:

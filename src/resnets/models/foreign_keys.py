@@ -77,15 +77,8 @@ def strictly(spec: NetworkSpec, state: Mapping[str, Tensor], called: Callable[[s
     Raises:
         InputError: keys that are missing, not known, of another shape or not floating; names the first three.
     """
-    own = _own(spec.replace(image_size=None))
-    wrong = {
-        "missing": [key for key in own if key not in state and not key.endswith(COUNT)],
-        "not known": [key for key in state if key not in own],
-        "misshapen": [key for key, value in own.items() if key in state and state[key].shape != value.shape],
-        "not floating-point": [key for key in own if key in state and _odd(key, state[key])],
-    }
-    parts = []
-    for what, keys in wrong.items():
+    own, parts = outline(spec), []
+    for what, keys in faults(spec, state).items():
         if keys:
             shown = ", ".join(
                 f"'{called(key)}'"
@@ -103,8 +96,24 @@ def strictly(spec: NetworkSpec, state: Mapping[str, Tensor], called: Callable[[s
     return {key: state[key] if key in state else zero.clone() for key in own}
 
 
+def faults(spec: NetworkSpec, state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """The keys that do not fit the network, by what is wrong with them."""
+    own = outline(spec)
+    return {
+        "missing": [key for key in own if key not in state and not key.endswith(COUNT)],
+        "not known": [key for key in state if key not in own],
+        "misshapen": [key for key, value in own.items() if key in state and state[key].shape != value.shape],
+        "not floating-point": [key for key in own if key in state and _odd(key, state[key])],
+    }
+
+
+def outline(spec: NetworkSpec) -> dict[str, Tensor]:
+    """The network's own `state_dict`, shapes and types without values."""
+    return _outline(spec.replace(image_size=None, name=""))
+
+
 @lru_cache(maxsize=4)  # a converted network is compared several times; building its outline takes up to a second
-def _own(spec: NetworkSpec) -> dict[str, Tensor]:
+def _outline(spec: NetworkSpec) -> dict[str, Tensor]:
     with torch.device("meta"):
         return build(spec).state_dict()
 

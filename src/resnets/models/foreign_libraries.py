@@ -150,6 +150,14 @@ def parity(found: NetworkSpec, state: Mapping[str, Tensor], library: str, *, see
     Returns:
         None as `library_network`.
     """
+    found_both = compared(found, state, library, seed=seed)
+    return None if found_both is None else found_both[0]
+
+
+def compared(
+    found: NetworkSpec, state: Mapping[str, Tensor], library: str, *, seed: int = 0
+) -> tuple[float, float] | None:
+    """What `parity` gives, and the largest absolute logit of the library's network: rounding grows with it."""
     with torch.device("meta"):  # initialising would take longer than all the rest
         theirs = library_network(found, library)
         ours = build(found.replace(image_size=None)).eval()
@@ -160,7 +168,8 @@ def parity(found: NetworkSpec, state: Mapping[str, Tensor], library: str, *, see
     theirs.load_state_dict(to_timm_v2(values) if found.ordering != "original" else values, assign=True)
     x = torch.randn(2, found.in_channels, 75, 75, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        return float((ours(x) - theirs(x)).abs().max())
+        logits = theirs(x)
+        return float((ours(x) - logits).abs().max()), float(logits.abs().max())
 
 
 def _torchvision(found: NetworkSpec) -> nn.Module:

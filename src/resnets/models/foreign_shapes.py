@@ -100,9 +100,11 @@ def _normalisation(shapes: Shapes) -> str:
 
 
 def _stem(shapes: Shapes, called: Callable[[str], str]) -> dict[str, Any]:
+    # A stem without normalisation leaves it to the first unit, which begins with one then.
+    first = r"bn1\.\w+" if any(key.startswith("bn1.") for key in shapes) else r"layer1\.0\.bn1\.\w+"
     width = _common(
         [
-            *_sizes(shapes, r"conv1\.weight|conv1\.6\.weight|bn1\.\w+"),
+            *_sizes(shapes, rf"conv1\.weight|conv1\.6\.weight|{first}"),
             *_sizes(shapes, r"layer1\.0\.(conv1|downsample\.[01])\.weight", 1),
         ]
     )

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from resnets.architecture import spec as make_spec
 from resnets.errors import InputError, nearest
 from resnets.models import folder, hub
 from resnets.models.foreign import recognise, to_ours
+from resnets.models.foreign_keys import COUNT
 from resnets.models.foreign_libraries import NAMES
 from resnets.models.network import build
 from resnets.models.reading import read_state
@@ -26,7 +28,6 @@ from resnets.models.weights import check_keys, load_weights, misshaped
 
 # What two specifications of one network may differ in: the ends, which `start_from` adapts, and what only initialises.
 _FREE = ("name", "num_classes", "in_channels", "image_size", "zero_init")
-_MISSING = ".num_batches_tracked"  # a count that weights from before torch 0.4.1, torchvision's too, do not hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +49,27 @@ class Pretrained:
     origin: str
 
 
-def pretrained(text: str | os.PathLike[str], *, arch: NetworkSpec | None = None) -> Pretrained:
+def pretrained(text: str | os.PathLike[str] | Enum, *, arch: NetworkSpec | None = None) -> Pretrained:
     """Read weights from wherever they lie.
 
     Args:
         text: a run folder; a weights file, ours or another library's; a folder as the hub has them;
             `torchvision:NAME` for a network (`torchvision:resnet50`) or certain weights
-            (`torchvision:ResNet50_Weights.IMAGENET1K_V1`); or `hf:OWNER/NAME`, perhaps with `@REVISION`.
+            (`torchvision:ResNet50_Weights.IMAGENET1K_V1`), or a member of torchvision's weights enums; or `hf:OWNER/NAME`, perhaps with `@REVISION`.
         arch: the network that these must be weights of. The keys of some files do not tell theirs, nor those of any
             where the stride lies: there `arch` does.
 
     Raises:
         InputError: nothing there, nothing that can be read, or weights of another network (names the key or field).
     """
+    if isinstance(text, Enum) and hasattr(text, "url"):  # torchvision's, whose text is its name
+        text = f"torchvision:{text}"
+    if not isinstance(text, str | os.PathLike) or not os.fspath(text):
+        given = repr(text) if text == "" else f"a {type(text).__name__}"
+        raise InputError(
+            f"weights are named by text, not {given}: a run folder, a .safetensors or .pth file, torchvision:NAME or"
+            " hf:OWNER/NAME (tensors in memory: net.load_state_dict)"
+        )
     name = os.fspath(text)
     kind, _, rest = name.partition(":")
     if kind == "torchvision":
@@ -220,7 +229,7 @@ def _fitting(spec: NetworkSpec, state: Mapping[str, Tensor], origin: str) -> dic
     """The weights in the order of the network's own, after checking that they are of exactly it."""
     with torch.device("meta"):
         own = build(spec).state_dict()
-    whole = {**{key: torch.zeros((), dtype=torch.int64) for key in own if key.endswith(_MISSING)}, **state}
+    whole = {**{key: torch.zeros((), dtype=torch.int64) for key in own if key.endswith(COUNT)}, **state}
     try:
         check_keys(own, whole)
         for key, value in own.items():

@@ -20,7 +20,7 @@ from resnets.models.weights import load_weights
 
 LARGEST = 8 * 2**30  # bytes of a file, and of the tensors in it: a ResNet-152 has a quarter of one
 # Where training scripts keep the weights beside optimiser and epoch. As in timm, the averaged ones (EMA) come first.
-WRAPPERS = ("state_dict_ema", "state_dict", "model_state", "model_state_dict", "model")
+WRAPPERS = ("state_dict_ema", "state_dict", "model_state", "model_state_dict", "model", "net")
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and Lightning
 _SAVE_ANEW = "load it where you trust it and save the tensors alone: torch.save(model.state_dict(), FILE)"
 _NOT_WEIGHTS = (  # what a file begins with, what it is then, and what to do
