@@ -57,6 +57,9 @@ def test_options_change_what_an_origin_says():
     assert preprocessing_of(ORIGINS["keras"], 3, mean=(100, 110, 120)).mean[0] == pytest.approx(100 / 255)
     grey = preprocessing_of(ORIGINS["timm"], 1, mean=[0.5], std=[0.25])
     assert (grey.channels, grey.mean, grey.channel_order) == (1, (0.5,), "RGB")
+    assert preprocessing_of(ORIGINS["torchvision"], 1).mean == pytest.approx((0.449,), abs=1e-9)
+    half = preprocessing_of(ORIGINS["torchvision"], 1, mean=[0.5])
+    assert half.mean == (0.5,) and half.std == pytest.approx((0.226,), abs=1e-9)
     alone = preprocessing_of(None, 3, size=32, mean=(0.5,) * 3, std=(0.2,) * 3)
     assert alone == Preprocessing(32, 3, (0.5,) * 3, (0.2,) * 3)
     assert preprocessing_of(alone, 3, interpolation="bicubic").interpolation == "bicubic"
@@ -70,8 +73,13 @@ def test_options_change_what_an_origin_says():
         ("torchvision", 3, {"value_range": 255}, "give those too"),
         ("torchvision", 3, {"value_range": 2, "mean": (1, 1, 1)}, "must be 1 or 255"),
         ("torchvision", 3, {"mean": (0.1, 0.2)}, "one value for each of 3 channels"),
-        ("torchvision", 1, {}, "takes grey images: give --mean and --std"),
-        ("timm", 3, {"crop_fraction": 1.5}, "crop_fraction must lie in"),
+        ("torchvision", 3, {"size": 0}, "--size must be at least 1 pixel"),
+        ("timm", 3, {"size": -8}, "--size must be at least 1 pixel"),
+        ("timm", 3, {"crop_fraction": 0}, "crop_fraction. must lie in"),
+        ("timm", 3, {"interpolation": ""}, "unknown interpolation"),
+        ("timm", 3, {"channel_order": ""}, "channel_order must be RGB or BGR"),
+        ("torchvision", 3, {"value_range": 0}, "must be 1 or 255"),
+        ("timm", 3, {"crop_fraction": 1.5}, "crop_fraction.? must lie in"),
         ("timm", 3, {"interpolation": "cubic"}, "did you mean 'bicubic'"),
         (None, 3, {"size": 32}, "give --size, --mean and --std, or --origin"),
     ],

@@ -102,6 +102,25 @@ def test_networks_of_other_libraries_have_them_too(library: str) -> None:
     assert (maps.mean((2, 3)) + net.fc.bias - logits).abs().max() < 1e-4
 
 
+def test_a_module_in_training_is_run_in_evaluation_mode_and_left_as_it_was() -> None:
+    net = resnets.create("resnet8", num_classes=4, seed=0)
+    net.layer1.eval()
+    before = {name: module.training for name, module in net.named_modules()}
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    _, logits = class_activation_maps(net, images := torch.randn(2, 3, 16, 16))
+    assert {name: module.training for name, module in net.named_modules()} == before and before[""]
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    with torch.no_grad():
+        assert torch.equal(logits, net.eval()(images))
+
+
+@pytest.mark.parametrize("classes", [[2], [-1], [0.0], ["cat"], "cat", [True], 1, torch.tensor([0.5]), torch.tensor(1)])
+def test_a_class_that_is_not_there_is_refused(classes: object) -> None:
+    with pytest.raises(InputError, match="0 to 1") as refused:
+        class_activation_maps(Small(nn.AdaptiveAvgPool2d(1)).eval(), torch.randn(1, 3, 4, 4), classes)  # type: ignore[arg-type]
+    assert "\n" not in str(refused.value)
+
+
 @given(width=st.integers(1, 90), height=st.integers(1, 90), size=st.integers(1, 40), crop=st.floats(0.3, 1))
 @settings(max_examples=60, deadline=None)
 def test_what_is_seen_is_what_the_network_gets(width: int, height: int, size: int, crop: float) -> None:

@@ -222,6 +222,66 @@ def test_a_folder_that_is_taken_is_left_alone(imported: Run, file: Path, tmp_pat
         import_weights(imported.path, tmp_path / "run")
 
 
+def test_the_weights_of_a_run_are_not_imported_anew(imported: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"belongs to the run .*use that as it is"):
+        import_weights(imported.path / "weights.safetensors", tmp_path / "run")
+    with pytest.raises(InputError, match="no weights are named"):
+        import_weights("", tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_channels_are_refused_or_grey(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    for channels in (1, 4):
+        net = timm.create_model("resnet18", num_classes=3, in_chans=channels)
+        torch.save(net.state_dict(), tmp_path / f"{channels}.pth")
+    with pytest.raises(InputError, match=r"4 channels, and a run those of 1 or 3; .*create\(weights=.*in_channels=3\)"):
+        import_weights(tmp_path / "4.pth", tmp_path / "run")
+    assert resnets.create(weights=tmp_path / "4.pth", in_channels=3).initialised == ("conv1.weight",)
+    run = import_weights(tmp_path / "1.pth", tmp_path / "run")
+    assert run.imported is not None and any("grey images" in note for note in run.imported["notes"])
+    assert run.preprocessing.mean == pytest.approx((0.449,))
+    told = import_weights(tmp_path / "1.pth", tmp_path / "told", mean=[0.5], std=[0.2])
+    assert told.imported is not None and not any("grey images" in note for note in told.imported["notes"])
+
+
+def test_what_leaves_no_keys_is_said_of_timms_layout_alone(imported: Run, file: Path, tmp_path: Path) -> None:
+    mine = import_weights(file, tmp_path / "run", origin="torchvision")
+    for run, said in ((imported, True), (mine, False)):
+        assert run.imported is not None
+        assert any("blurred or average pooling" in note for note in run.imported["notes"]) is said
+
+
+@pytest.mark.parametrize(
+    "options", [{"norm_eps": 0.0}, {"size": 0}, {"crop_fraction": 0.0}, {"stride_in": ""}], ids=str
+)
+def test_nothing_is_a_value_out_of_range(file: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    if "stride_in" in options:  # only bottlenecks have one
+        file = tmp_path / "w.pth"
+        torch.save(foreign("resnet50", num_classes=2).state_dict(), file)
+    with pytest.raises(InputError, match=r"norm_eps|--size|--crop|stride_in"):
+        import_weights(file, tmp_path / "run", **options)
+    with pytest.raises(InputError, match="says itself what network it is"):
+        import_weights("torchvision:resnet18", tmp_path / "run", norm_eps=0.0)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e12])
+def test_large_logits_may_differ_by_what_rounding_explains(
+    net: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float
+) -> None:
+    from resnets.evaluation import imported as module
+
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    monkeypatch.setattr(module, "compared", lambda *_: (2e-5 * scale, scale))
+    run = import_weights(tmp_path / "w.pth", tmp_path / "run")
+    assert run.imported is not None and run.imported["parity"] == 2e-5 * scale
+    assert ("2e-05 of the largest logit" in run.imported["proof"]) is (scale > 1)
+    monkeypatch.setattr(module, "compared", lambda *_: (2e-4 * scale, scale))
+    with pytest.raises(InputError, match="another network than was recognised"):
+        import_weights(tmp_path / "w.pth", tmp_path / "other")
+
+
 def test_an_imported_run_says_what_it_lacks(imported: Run) -> None:
     with pytest.raises(InputError, match=r"holds imported weights.*resnets evaluate .* SOURCE"):
         imported.evaluate()

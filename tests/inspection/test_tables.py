@@ -24,6 +24,11 @@ SCREEN = 24  # lines
 look = functools.cache(resnets.inspect)  # for names: nothing changes an inspection
 
 
+@pytest.fixture(autouse=True)
+def a_wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")  # pytest's workers say 80
+
+
 def cells(line):
     """The cells of a row: columns stand two blanks apart or more."""
     return re.split(r"  +", line.strip())

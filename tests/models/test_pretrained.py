@@ -290,3 +290,16 @@ def test_a_damaged_or_missing_download_is_told_in_one_line(tmp_path: Path, monke
     file.write_bytes(b"half a file")
     with pytest.raises(InputError, match="is damaged; delete it"):
         pretrained("torchvision:resnet34")
+
+
+def test_weights_are_named_by_text_or_by_torchvisions_enum(monkeypatch: pytest.MonkeyPatch) -> None:
+    member = torchvision_models.ResNet18_Weights.IMAGENET1K_V1
+    made = torchvision_models.resnet18().state_dict()
+    monkeypatch.setattr(type(member), "get_state_dict", lambda *_, **__: made)
+    found = pretrained(member)
+    assert found.origin == "torchvision:ResNet18_Weights.IMAGENET1K_V1" and same(found.state, made)
+    assert same(create(weights=member).state_dict(), made)
+    for weights, words in ((made, "not of type OrderedDict"), (7, "not of type int"), ("", "not ''")):
+        with pytest.raises(InputError, match=rf"named by text, {words}: a run folder") as refused:
+            create("resnet18", weights=weights)  # type: ignore[arg-type]
+        assert "\n" not in str(refused.value)

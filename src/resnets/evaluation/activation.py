@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from resnets.errors import InputError
 def class_activation_maps(
     module: nn.Module, images: Tensor, classes: Sequence[int] | Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the maps and the logits of a batch, without gradients, in evaluation mode; `module` is left in its own mode.
+    """Return the maps and the logits of a batch, in evaluation mode and without gradients; `module` keeps its own mode.
 
     Takes any module that ends in global average pooling (`avgpool` or `global_pool`) and one fully connected layer
     (`fc`): every ResNet of this package and of torchvision, and those of timm's `ResNet` class with the usual pooling;
@@ -68,7 +69,7 @@ def _chosen(classes: Sequence[int] | Tensor | None, count: int) -> list[int] | N
     """
     if classes is None:
         return None
-    wanted = classes.tolist() if isinstance(classes, Tensor) else classes
+    wanted: Any = classes.tolist() if isinstance(classes, Tensor) else classes
     if isinstance(wanted, str) or not isinstance(wanted, Iterable):
         raise InputError(f"classes must be a list of logits by their places, from 0 to {count - 1}, not {wanted!r}")
     places = []

@@ -89,8 +89,9 @@ def import_weights(
             1000 classes, else `class-0` and so on.
 
     Raises:
-        InputError: weights that belong to a run already, that cannot be read or are of no network of ours (the keys are named), logits that differ
-            from the library's by more than `TOLERANCE` explains, an option out of range, or an `out` that is not free.
+        InputError: weights that belong to a run already, cannot be read or are of no network of ours (the keys are
+            named), logits that differ from the library's by more than `TOLERANCE` explains, an option out of range, or
+            an `out` that is not free.
     """
     started = provenance.now()
     path = _free(Path(out))
@@ -240,10 +241,11 @@ def _proof(spec: NetworkSpec, state: Mapping[str, Tensor], origin: str | None) -
             reasons.append(f"{library} {why_not(spec, library) or 'is not installed'}")
             continue
         difference, largest = both
-        if not difference <= TOLERANCE * max(1.0, largest):
+        allowed = TOLERANCE * max(1.0, largest)
+        if not difference <= allowed:
             raise InputError(
                 f"the logits differ from {library}'s own network by up to {difference:.2g}, where rounding explains"
-                f" {TOLERANCE * max(1.0, largest):.2g}: this is another network than was recognised; nothing was written"
+                f" {allowed:.2g}: this is another network than was recognised; nothing was written"
             )
         what = "none: they are equal to the bit" if difference == 0 else f"{difference:.2g}"
         if difference and largest > 1:

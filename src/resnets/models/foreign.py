@@ -27,7 +27,7 @@ from resnets.models.foreign_libraries import (
     parity,
     why_not,
 )
-from resnets.models.foreign_shapes import describe
+from resnets.models.foreign_shapes import UntoldError, describe
 
 __all__ = [
     "LIBRARIES",
@@ -85,6 +85,8 @@ def recognise(state: Mapping[str, Tensor], *, stride_in: str | None = None, norm
         wrong = [key for keys in faults(found.spec, ours).values() for key in keys]
         named = len(wrong) == 1 and not wrong[0].startswith("fc.")
         strictly(found.spec.replace(name=_name(found.spec)), ours, called)
+    except UntoldError:
+        raise
     except InputError as error:
         raise (None if named else _misleading(state, stride_in, norm_eps)) or error from None
     return replace(found, spec=found.spec.replace(name=_name(found.spec)))

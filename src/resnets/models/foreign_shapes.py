@@ -50,7 +50,7 @@ def describe(shapes: Shapes, *, stride_in: str | None = None, called: Callable[[
     if found["unit"] == "bottleneck":
         if stride_in is None and found["stem"] == "small":
             raise _untold("whether a bottleneck has its stride in the 3x3 or the first 1x1 (--stride-in)")
-        found["stride_in"] = stride_in or "3x3"
+        found["stride_in"] = "3x3" if stride_in is None else stride_in
     found["shortcut"] = _shortcut(shapes, found)
     try:
         return NetworkSpec(**found)
@@ -58,8 +58,12 @@ def describe(shapes: Shapes, *, stride_in: str | None = None, called: Callable[[
         raise InputError(f"the keys and shapes are of no network that can be built: {error}") from None
 
 
-def _untold(what: str) -> InputError:
-    return InputError(f"the keys and shapes do not tell {what}; name the network (--arch), or give its run folder")
+class UntoldError(InputError):
+    """Whole weights of which keys and shapes leave open what network they are of."""
+
+
+def _untold(what: str) -> UntoldError:
+    return UntoldError(f"the keys and shapes do not tell {what}; name the network (--arch), or give its run folder")
 
 
 def _most(shapes: Shapes, pattern: str, axis: int = 0) -> int | None:

@@ -55,7 +55,8 @@ def pretrained(text: str | os.PathLike[str] | Enum, *, arch: NetworkSpec | None 
     Args:
         text: a run folder; a weights file, ours or another library's; a folder as the hub has them;
             `torchvision:NAME` for a network (`torchvision:resnet50`) or certain weights
-            (`torchvision:ResNet50_Weights.IMAGENET1K_V1`), or a member of torchvision's weights enums; or `hf:OWNER/NAME`, perhaps with `@REVISION`.
+            (`torchvision:ResNet50_Weights.IMAGENET1K_V1`), or a member of its enums; or `hf:OWNER/NAME`, perhaps with
+            `@REVISION`.
         arch: the network that these must be weights of. The keys of some files do not tell theirs, nor those of any
             where the stride lies: there `arch` does.
 
@@ -65,7 +66,7 @@ def pretrained(text: str | os.PathLike[str] | Enum, *, arch: NetworkSpec | None 
     if isinstance(text, Enum) and hasattr(text, "url"):  # torchvision's, whose text is its name
         text = f"torchvision:{text}"
     if not isinstance(text, str | os.PathLike) or not os.fspath(text):
-        given = repr(text) if text == "" else f"a {type(text).__name__}"
+        given = repr(text) if text == "" else f"of type {type(text).__name__}"
         raise InputError(
             f"weights are named by text, not {given}: a run folder, a .safetensors or .pth file, torchvision:NAME or"
             " hf:OWNER/NAME (tensors in memory: net.load_state_dict)"
