@@ -13,6 +13,7 @@ from torch import nn
 from resnets.architecture import NetworkSpec
 from resnets.inspection.layers import Layer, Trace
 from resnets.inspection.paths import Paths, paths
+from resnets.inspection.shapes import without_collection
 from resnets.inspection.stages import Stage, stages
 from resnets.inspection.targets import Target, resolve
 from resnets.inspection.trace import trace
@@ -144,7 +145,8 @@ def inspect(
     Raises:
         InputError: no such network, or it does not take such images.
     """
-    return inspect_target(resolve(what, size=size, channels=channels))
+    with without_collection():
+        return inspect_target(resolve(what, size=size, channels=channels))
 
 
 def inspect_target(target: Target) -> Inspection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import zip_longest
 
 from resnets.inspection.layers import INPUT, Layer, Trace
 
@@ -102,6 +103,5 @@ def _polynomials(layers: Sequence[Layer], depths: Sequence[int]) -> list[list[in
         if len(reached) == 1:
             found.append(reached[0])
             continue
-        longest = max(len(terms) for terms in reached)
-        found.append([sum(terms[k] for terms in reached if k < len(terms)) for k in range(longest)])
+        found.append([sum(terms) for terms in zip_longest(*reached, fillvalue=0)])
     return found
