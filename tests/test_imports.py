@@ -17,6 +17,8 @@ PACKAGE = Path(resnets.__file__).parent
 ROOMS = [
     "errors",
     "files",
+    "manifest",
+    "verification",
     "architecture",
     "models",
     "data",
@@ -100,7 +102,9 @@ def test_an_upward_arrow_is_seen(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in modules() if room_of(p) in {"architecture", "errors", "files"}], ids=lambda p: p.name
+    "path",
+    [p for p in modules() if room_of(p) in {"architecture", "errors", "files", "manifest", "verification"}],
+    ids=lambda p: p.name,
 )
 def test_architecture_imports_no_torch(path):
     assert not [name for _, name in imported(path) if name.split(".")[0] in {"torch", "torchvision"}]

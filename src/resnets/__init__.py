@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from resnets.evaluation import Run, cam, evaluate, export_weights, import_weights
     from resnets.inspection.drawing import draw
     from resnets.inspection.inspect import Inspection, inspect
-    from resnets.models import create, push
+    from resnets.models import push
+    from resnets.models.creation import create
     from resnets.training import Recipe, train
     from resnets.training.recipes import recipe
 
@@ -55,7 +56,7 @@ _ROOM = {
     "NetworkSpec": "architecture",
     "Shortcut": "architecture",
     "spec": "architecture",
-    "create": "models",
+    "create": "models.creation",
     "push": "models",
     "open_source": "data",
     "Run": "evaluation",

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from resnets.data import UnreadableImage, builtin, open_source
+from resnets.data import UnreadableImage, builtin, find_unreadable, open_source
 from resnets.errors import InputError
 
 
@@ -164,10 +164,12 @@ def test_symbolic_links_do_not_hang(class_folders):
         train.image(broken)
 
 
-def test_special_files_are_not_opened(class_folders):
+def test_special_files_are_listed_and_not_read(class_folders):
     root = class_folders({"cat": 1, "dog": 1})
     os.mkfifo(root / "cat" / "pipe.png")  # reading it would wait for ever
-    assert len(open_source(root).splits["train"]) == 2
+    split = open_source(root).splits["train"]
+    assert len(split) == 3
+    assert find_unreadable(split) == [(1, str(root / "cat" / "pipe.png"), "a pipe or a device, not a file")]
 
 
 # Parquet

@@ -79,7 +79,12 @@ def test_run_json_tells_where_the_weights_are_from(imported: Run, file: Path) ->
     assert (imported.recipe, imported.source, imported.records()) == ({}, {}, [])
     assert imported.info["parameters"] == 11_689_512
     assert imported.preprocessing.crop_fraction == 0.875
-    assert sorted(path.name for path in imported.path.iterdir()) == ["report.html", "run.json", "weights.safetensors"]
+    assert sorted(path.name for path in imported.path.iterdir()) == [
+        "manifest.json",
+        "report.html",
+        "run.json",
+        "weights.safetensors",
+    ]
     report = (imported.path / "report.html").read_text(encoding="utf-8")
     assert "imported from resnet18.pth" in report and facts["sha256"] in report
 

@@ -60,7 +60,7 @@ def test_what_is_no_run_is_refused(run: Run, action: Callable[[Path], Any], word
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 2}, "has the format 2"),
+        ({"format": 3}, "has the format 3"),
         ({"status": "interrupted"}, r"not finished \(status: interrupted\).*--resume"),
         ({"status": "running"}, "not finished"),
         ({"classes": ["a", "b"]}, "2 class names for a network of 3"),

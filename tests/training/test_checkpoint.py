@@ -1,5 +1,6 @@
 """Checkpoints: what goes through the disk comes back, in every memory layout; damage is seen and passed over."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from resnets.data import Packed, Preprocessing
 from resnets.errors import InputError
 from resnets.models import create
 from resnets.training import fit
-from resnets.training.checkpoint import State, checkpoints, restore, save, save_best
+from resnets.training.checkpoint import State, keep_best, restore, save
 from resnets.training.device import Execution
 from resnets.training.optimiser import make_optimisers
 from resnets.training.recipe import Recipe
@@ -73,13 +74,16 @@ def test_a_damaged_newest_checkpoint_is_passed_over_aloud(tmp_path, file):
         restore(begin(RECIPE), tmp_path)
 
 
-def test_only_the_newest_two_and_the_best_they_speak_of_are_kept(tmp_path):
+def test_only_the_newest_two_are_kept_with_the_best_weights_until_then(tmp_path):
     state = begin(RECIPE)
     for step in range(1, 6):
         train(state, RECIPE, stop=step)
         if step in (1, 3):
-            save_best(state, tmp_path, {"top1": 10.0 * step, "loss": 1.0})
+            keep_best(state, {"top1": 10.0 * step, "loss": 1.0})
+            best = {key: value.clone() for key, value in state.net.state_dict().items()}
         save(state, tmp_path)
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000004", "step-00000005"]
-    assert [path.name for path in tmp_path.glob("best-*")] == ["best-00000003.safetensors"]
-    assert not list(tmp_path.glob(".*"))
+    assert sorted(os.listdir(tmp_path)) == ["step-00000004", "step-00000005"]
+    again = begin(RECIPE)
+    assert restore(again, tmp_path) == []
+    assert again.best == {"step": 3, "top1": 30.0, "loss": 1.0}
+    assert all(torch.equal(value, best[key]) for key, value in again.best_weights.items())

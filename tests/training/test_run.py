@@ -50,7 +50,7 @@ def test_a_finished_run_is_a_folder_a_person_can_read(whole):
     assert info["status"] == "finished"
     assert info["results"]["test"]["top1"] == whole["test"]["top1"]
     assert info["weights"]["sha256"] == whole["weights_sha256"]
-    assert {"report.html", "metrics.jsonl", "weights.safetensors", "checkpoints", "run.json"} == {
+    assert {"report.html", "metrics.jsonl", "weights.safetensors", "checkpoints", "run.json", "manifest.json"} == {
         p.name for p in run.iterdir()
     }
     assert info["source"]["splits"]["validation"] > 0 and info["source"]["held_out"] == {"fraction": 0.1, "seed": 0}

@@ -17,6 +17,8 @@ NORMS = ("batch", "layer", "group", "weight", "local-response", "none")
 STRIDE_IN = ("3x3", "1x1")
 NORM_EPS = 1e-5  # torch's own, and every published network's in it
 LIMIT = 100_000  # units, channels, classes: above this a spec is a slip of the keyboard, not a network
+MOST_UNITS = 10_000  # the deepest ResNet published has 600, and modules by the hundred thousand take minutes to make
+MOST_WEIGHTS = 10**10  # ten times the largest ResNet published (ResNet-152x4 of arXiv 1912.11370)
 _CHOICES = {"unit": UNITS, "stem": STEMS, "ordering": ORDERINGS, "norm": NORMS, "stride_in": STRIDE_IN}
 _VGG19 = {"units": (2, 2, 4, 4, 4), "widths": (64, 128, 256, 512, 512), "norm": "none"}
 # Where F ends in a scale, F is zero when the scale is. Not so under the other orderings: with a ReLU after that scale
@@ -99,6 +101,41 @@ def _check_agreement(spec: NetworkSpec) -> None:
             f" {', '.join(_SCALED)}, not {spec.ordering} and {spec.norm}"
         )
     _check_option_a(spec)
+
+
+def check_size(spec: NetworkSpec) -> None:
+    """Refuse a network that can be told of but not built, before memory for it is asked for.
+
+    Raises:
+        InputError: its units or its weights are too many, in numbers.
+    """
+    what = spec.name or "the network"
+    if sum(spec.units) > MOST_UNITS:
+        raise InputError(f"{what} has {sum(spec.units)} units; networks of up to {MOST_UNITS} are built, so use fewer")
+    weights = _weights(spec)
+    if weights > MOST_WEIGHTS:
+        raise InputError(
+            f"{what} would have about {weights / 1e9:.0f} billion weights; networks of up to {MOST_WEIGHTS // 10**9}"
+            " billion are built, so use fewer channels or classes"
+        )
+
+
+def _weights(spec: NetworkSpec) -> int:
+    """About how many weights the network will have, before any of them is asked for: those of its large matrices."""
+    height, width = spec.image_size or (1, 1)
+    before = spec.in_channels * height * width if spec.unit == "linear" else spec.in_channels * 49
+    total, channels = before * spec.stem_width, spec.stem_width
+    for units, width in zip(spec.units, spec.widths, strict=True):
+        inner, outputs = spec.inner_width(width), width * spec.expansion
+        if spec.unit == "bottleneck":
+            first, other = channels * inner, outputs * inner
+            rest = 9 * inner * inner // spec.groups + inner * outputs
+        else:
+            area = 1 if spec.unit == "linear" else 9
+            first, other, rest = area * channels * width, area * width * width, area * width * width
+        total += first + (units - 1) * other + units * rest
+        channels = outputs
+    return total + channels * spec.num_classes
 
 
 def _check_stem(spec: NetworkSpec) -> None:

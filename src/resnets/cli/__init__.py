@@ -14,7 +14,21 @@ from inspect import getdoc
 import cyclopts
 
 from resnets import __version__
-from resnets.cli import cam, data, draw, evaluate, export, imports, inspect, listing, output, predict, train
+from resnets.cli import (
+    cam,
+    data,
+    draw,
+    evaluate,
+    export,
+    imports,
+    inspect,
+    listing,
+    output,
+    predict,
+    streams,
+    train,
+    verify,
+)  # fmt: skip
 from resnets.errors import InputError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -31,6 +45,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "import": (imports.import_file, "FILE --out RUN [OPTIONS]", imports.EXAMPLES),
     "export": (export.export, "RUN --to LIBRARY --out FILE [OPTIONS]", export.EXAMPLES),
     "data": (data.data, "SOURCE [OPTIONS]", data.EXAMPLES),
+    "verify": (verify.verify, "RUN [OPTIONS]", verify.EXAMPLES),
 }
 _EXAMPLES = """\
 resnets train digits --out runs/digits
@@ -64,10 +79,7 @@ def application() -> cyclopts.App:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line, without the program's name, and return its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A file name or class that the terminal's encoding lacks is no reason to fail at printing.
-            stream.reconfigure(errors="backslashreplace")
+    streams.prepare()
     try:
         return _run(argv)
     except Exception as error:
@@ -102,8 +114,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, InputError):
         output.error(str(error))
         return 2
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        output.error("not enough memory: lower the batch (`--set batch_size=…`) or the image size (`--size …`)")
+    if shortage := _shortage(error):
+        output.error(shortage)
         return 2
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
@@ -114,6 +126,24 @@ def _report(error: Exception) -> int:
         "RESNETS_TRACEBACK=1 shows where, for a report)"
     )
     return 1
+
+
+def _shortage(error: Exception) -> str | None:
+    """What to say if memory ran out where no batch is to blame; None if it did not."""
+    if "torch" not in sys.modules:
+        known = isinstance(error, MemoryError)
+    else:
+        from resnets.training.shortage import out_of_memory
+
+        known = out_of_memory(error)
+    if not known:
+        return None
+    from resnets.data import free_memory
+
+    return (
+        f"out of memory: {free_memory() / 2**20:,.0f} MiB are free now; free some, or use smaller images (--size), a"
+        " smaller network (--arch) or fewer processes (--workers)"
+    )
 
 
 def _paragraphs(function: Callable[..., None]) -> str:

@@ -12,6 +12,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from resnets.errors import one_line as one_line  # which the commands take from here
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -59,14 +61,13 @@ def show(*things: RenderableType) -> None:
     """Print tables and lines of text on standard output."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _UNCUT)
+    class Standard(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich would exit with 1: that a reader has enough is no failure
+
+    console = Standard(highlight=False, markup=False, width=None if sys.stdout.isatty() else _UNCUT)
     for thing in things:
         console.print(thing, soft_wrap=isinstance(thing, str), crop=False)
-
-
-def one_line(text: str) -> str:
-    """Spell out line breaks and control characters, which file names may hold: a message stays one line."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def _finite(value: Any) -> Any:

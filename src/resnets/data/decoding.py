@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -15,6 +16,10 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 # What Pillow reads that people keep photographs and drawings in; other files beside the images are ignored.
 _WORDS = "jpg jpeg jpe jfif png apng webp bmp dib gif tif tiff ppm pgm pbm pnm jp2 j2k avif tga ico"
 IMAGE_SUFFIXES = frozenset(f".{word}" for word in _WORDS.split())
+# Nothing else is opened, whatever a file's name says: of others, Pillow starts programs (Ghostscript for EPS).
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+_SCANS = 500  # of a JPEG: a progressive one has about ten, and each goes through the whole picture
+_LARGEST = 1 << 30  # bytes of a file; the largest picture that is decoded has less, uncompressed, in 16 bits
 _SIXTEEN_BIT = frozenset(["I", "I;16", "I;16B", "I;16L", "I;16N"])
 
 
@@ -49,10 +54,12 @@ def read_image(data: bytes | str | os.PathLike[str], name: str | None = None) ->
     if name is None:
         name = "<bytes>" if isinstance(data, bytes) else os.fspath(data)
     try:
-        encoded = data if isinstance(data, bytes) else Path(data).read_bytes()
+        encoded = data if isinstance(data, bytes) else _bytes(data, name)
         if not encoded:
             raise UnreadableImage(name, "the file is empty")
-        with Image.open(io.BytesIO(encoded)) as picture:
+        if encoded.startswith(b"\xff\xd8") and encoded.count(b"\xff\xda") > _SCANS:
+            raise UnreadableImage(name, f"a JPEG of more than {_SCANS} scans, which would take minutes to decode")
+        with Image.open(io.BytesIO(encoded), formats=_formats()) as picture:
             return _upright(picture)
     except UnreadableImage:
         raise
@@ -60,10 +67,32 @@ def read_image(data: bytes | str | os.PathLike[str], name: str | None = None) ->
         raise UnreadableImage(name, "not an image that Pillow can read") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableImage(name, "more pixels than Pillow trusts (a decompression bomb?)") from None
+    except MemoryError:
+        raise UnreadableImage(name, "it needs more memory than is free") from None
     except Exception as problem:  # Pillow's plugins raise almost anything on damaged files
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         reason = " ".join(reason.split()).replace("could not create decoder object", "truncated or damaged")
         raise UnreadableImage(name, reason[:200] or type(problem).__name__) from problem
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Those of `_FORMATS` that this Pillow was built with."""
+    Image.init()
+    return [word for word in _FORMATS if word in Image.OPEN]
+
+
+def _bytes(path: str | os.PathLike[str], name: str) -> bytes:
+    """What a file holds; a pipe, which would keep us waiting, or a device, which may have no end, is no file."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+            raise UnreadableImage(name, f"{what}, not a file")
+        if found.st_size > _LARGEST:
+            raise UnreadableImage(name, f"{found.st_size / 2**30:.1f} GiB, too large for an image")
+        return file.read(_LARGEST)
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -135,13 +135,13 @@ def _class_folders(path: Path) -> ClassFolders:
     images: dict[str, tuple[str, ...]] = {}
     ignored = sum(1 for entry in _visible(path) if not _is_folder(entry) and not _is_image(entry.name))
     for folder in _visible_folders(path):
-        files, others = _files_below(folder)
+        files, others = images_below(folder)
         images[folder.name] = tuple(sorted(files))
         ignored += others
     return ClassFolders(path, images, ignored)
 
 
-def _files_below(folder: Path) -> tuple[list[str], int]:
+def images_below(folder: Path) -> tuple[list[str], int]:
     """The image files at any depth, and the number of other files.
 
     Each real folder is entered once, and none above `folder`, so symbolic links may form loops.
@@ -159,8 +159,8 @@ def _files_below(folder: Path) -> tuple[list[str], int]:
         for entry in _visible(Path(here)):
             if _is_folder(entry):
                 waiting.append(entry.path)
-            elif _is_image(entry.name) and (entry.is_symlink() or entry.is_file()):
-                images.append(entry.path)  # a broken link too: it is reported as unreadable, not forgotten
+            elif _is_image(entry.name):
+                images.append(entry.path)  # a broken link or a pipe too: reported as unreadable, not forgotten
             else:
                 others += 1
     return images, others
@@ -172,6 +172,8 @@ def _visible(path: Path) -> list[os.DirEntry[str]]:
             return [e for e in entries if not e.name.startswith(".") and e.name != "__MACOSX"]
     except PermissionError as problem:
         raise InputError(f"{path} may not be read; change its permissions") from problem
+    except OSError as problem:
+        raise InputError(f"{path} cannot be read: {problem.strerror}") from problem
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from resnets.data.packed import Packed, Streamed
 from resnets.data.preprocessing import INTERPOLATIONS, Preprocessing
 from resnets.data.random import epoch_order
 from resnets.data.split import refuse
+from resnets.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,10 @@ class Batch:
     images: Tensor
     targets: Tensor
     indices: Tensor
+
+
+class WorkerDiedError(InputError):
+    """A process that decodes images was killed; the batches that it had not given can be made again."""
 
 
 def steps_per_epoch(n: int, batch_size: int, *, drop_last: bool = True) -> int:
@@ -188,7 +195,17 @@ def _made(
 ) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
     """The pixels and indices of each chunk, in order."""
     if workers and len(chunks) > 1 and making.data.labels.device.type == "cpu":
-        for chunk, result in zip(chunks, _in_workers(making, chunks, min(workers, len(chunks))), strict=True):
+        results = _in_workers(making, chunks, min(workers, len(chunks)))
+        for chunk in chunks:
+            try:
+                result = next(results)
+            except RuntimeError as error:
+                if not (found := re.match(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)", str(error))):
+                    raise
+                raise WorkerDiedError(
+                    f"process {found[1]}, which decodes images, was killed, often for want of memory (fewer of them:"
+                    " --workers)"
+                ) from None
             if isinstance(result, tuple):
                 raise refuse([result], len(making.data))
             yield torch.from_numpy(result), chunk
@@ -213,7 +230,13 @@ def _in_workers(making: _Making, chunks: Sequence[NDArray[np.int64]], workers: i
             generator=torch.Generator(),  # or it would draw from the global one
             multiprocessing_context="fork" if sys.platform == "linux" else None,
         )
-    return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    iterator = iter(loader)
+    if before is not None and threading.current_thread() is threading.main_thread():
+        # torch's own handler raises wherever the main process is when a worker dies: within an update of the weights,
+        # or a save. Without it, waiting for the worker's batch does.
+        signal.signal(signal.SIGCHLD, before)
+    return iterator
 
 
 def _as_it_is(result: Any) -> Any:

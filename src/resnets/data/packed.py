@@ -149,7 +149,21 @@ def free_memory() -> int:
             free = min(free, limit - int(now.read()))
     except (OSError, ValueError):  # no control group, or "max"
         pass
-    return max(free, 0)
+    return max(min(free, _below_limit(free)), 0)
+
+
+def _below_limit(free: int) -> int:
+    """Bytes of address space left below the process's own limit (`ulimit -v`), if it has one; else `free`."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit == resource.RLIM_INFINITY:
+            return free
+        with open("/proc/self/statm", encoding="ascii") as line:
+            return limit - int(line.read().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError):
+        return free
 
 
 def _native(split: Split, size: int) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from resnets.data.decoding import UnreadableImage, to_grey_or_rgb
-from resnets.data.split import Split, in_threads
+from resnets.data.decoding import to_grey_or_rgb
 from resnets.errors import InputError, nearest
 
 INTERPOLATIONS = {
@@ -26,10 +24,8 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 SMALL = 64  # pixels: sides up to this are small images, kept in memory and given the small stem
-_LARGEST = 224  # pixels: the side that the papers use for photographs
-_SAMPLE = 5_000  # images measured; the mean of a channel then stands to about 0.001
-_PHOTOS = 1_000  # the same for photographs, which take a hundred times longer to decode
-_PHOTO = 256  # pixels: a shorter side above this makes a photograph
+LARGEST = 16_384  # pixels: a larger side of a network's input is a slip of the keyboard
+_LARGEST_VIEW = 2**25  # pixels of a resized picture out of which the centre is cut: 100 MB
 
 
 @dataclass(frozen=True)
@@ -57,10 +53,21 @@ class Preprocessing:
     channel_order: str = "RGB"
 
     def __post_init__(self) -> None:
+        for key in ("size", "channels"):
+            if not isinstance(getattr(self, key), int) or isinstance(getattr(self, key), bool):
+                raise InputError(f"{key} must be a whole number, not {getattr(self, key)!r}")
+        for key, numbers in {"mean": self.mean, "std": self.std, "crop_fraction": (self.crop_fraction,)}.items():
+            if not isinstance(numbers, tuple) or not all(map(_finite, numbers)):
+                raise InputError(f"{key} must be finite numbers, not {numbers!r}")
+        words = {"interpolation": self.interpolation, "channel_order": self.channel_order}
+        words |= {"mean_image": self.mean_image} if self.mean_image is not None else {}
+        for key, word in words.items():
+            if not isinstance(word, str):
+                raise InputError(f"{key} must be a word, not {word!r}")
         if self.channels not in (1, 3):
             raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels}")
-        if self.size < 1:
-            raise InputError(f"size must be at least 1 pixel, not {self.size}")
+        if not 1 <= self.size <= LARGEST:
+            raise InputError(f"size must be from 1 to {LARGEST} pixels, not {self.size}")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise InputError(
                 f"mean and std must hold one value for each of {self.channels} channels, and std positive ones"
@@ -90,6 +97,8 @@ class Preprocessing:
         Raises:
             InputError: an unknown or missing key, or a value out of range.
         """
+        if not isinstance(data, Mapping):
+            raise InputError(f"preprocessing is a JSON object, not {type(data).__name__}")
         known = [field.name for field in dataclasses.fields(cls)]
         for key in data:
             if key not in known:
@@ -113,6 +122,10 @@ class Preprocessing:
         """
         picture = self.convert(picture)
         size, left, top = self._layout(*picture.size)
+        if size[0] * size[1] > _LARGEST_VIEW:  # 1x65535: whole, it would take gigabytes
+            box = self.seen(*picture.size)
+            view = picture.resize((self.size, self.size), INTERPOLATIONS[self.interpolation], box=box)
+            return np.asarray(view).reshape(self.size, self.size, self.channels)
         if size != picture.size:
             picture = picture.resize(size, INTERPOLATIONS[self.interpolation])
         if size != (self.size, self.size):
@@ -148,6 +161,8 @@ class Preprocessing:
             return None
         try:
             values = np.frombuffer(base64.b64decode(self.mean_image, validate=True), dtype="<f4")
+            if not np.isfinite(values).all():
+                raise ValueError
             return torch.from_numpy(values.reshape(self.channels, self.size, self.size).astype(np.float32))
         except ValueError:
             raise InputError(
@@ -188,75 +203,5 @@ def with_mean_image(preprocessing: Preprocessing, images: Tensor) -> Preprocessi
     )
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """One picture's width and height, whether it is grey, and its histograms: int64 [C, 256] for C of 1 and 3."""
-
-    size: tuple[int, int]
-    grey: bool
-    histograms: Mapping[int, NDArray[np.int64]]
-
-
-def choose_preprocessing(train: Split, *, size: int | None = None, channels: int | None = None) -> Preprocessing:
-    """Choose size and channels from the training images, and measure their mean and deviation.
-
-    The size is the native one if all images agree on one and it is at most 224, else the median shorter side,
-    rounded to a multiple of 8 between 8 and 224. The channels are grey if every image is. Looks at up to 5,000
-    images, evenly spaced (1,000 where they are photographs), and passes over unreadable ones. Photographs of
-    differing sizes are evaluated on the central 7/8, as in the papers.
-
-    Raises:
-        InputError: no readable image.
-    """
-    probe = _sample(train, 64)
-    if not probe:
-        what = f"none of the images can be read, {train.name(0)} for one" if len(train) else "there are no images"
-        raise InputError(f"{what}; give images to train on")
-    photos = np.median([min(facts.size) for facts in probe]) > _PHOTO
-    facts = _sample(train, _PHOTOS if photos else _SAMPLE)
-    sides = [min(item.size) for item in facts]
-    native = len({item.size for item in facts}) == 1 and sides[0] <= _LARGEST
-    if size is None:
-        size = sides[0] if native else int(min(_LARGEST, max(8, round(float(np.median(sides)) / 8) * 8)))
-    if channels is None:
-        channels = 1 if all(item.grey for item in facts) else 3
-    histogram = np.sum([item.histograms[channels] for item in facts], axis=0)
-    values = np.arange(256) / 255
-    total = histogram.sum(axis=1)
-    mean = histogram @ values / total
-    deviation = np.sqrt(np.maximum(histogram @ values**2 / total - mean**2, 0))
-    return Preprocessing(
-        size=size,
-        channels=channels,
-        mean=tuple(round(float(value), 6) for value in mean),
-        # A set of one flat colour has no deviation; one grey level keeps the division finite.
-        std=tuple(round(max(float(value), 1 / 255), 6) for value in deviation),
-        crop_fraction=1.0 if size <= SMALL or (native and size == sides[0]) else 0.875,
-    )
-
-
-def _sample(split: Split, most: int) -> list[_Facts]:
-    """Facts about up to `most` images, evenly spaced over the split; unreadable ones are passed over."""
-    n = min(len(split), most)
-    places = np.arange(n) * len(split) // max(n, 1)
-
-    def look(indices: Sequence[int]) -> list[_Facts]:
-        found = []
-        for index in indices:
-            with suppress(UnreadableImage):
-                found.append(_facts(split.image(int(places[index]))))
-        return found
-
-    return [item for part in in_threads(look, n) for item in part]
-
-
-def _facts(picture: Image.Image) -> _Facts:
-    size, grey = picture.size, picture.mode == "L"
-    factor = min(size) // _PHOTO
-    if factor > 1:  # the deviation of a photograph at about the scale at which the network sees it
-        picture = picture.reduce(factor)
-    of = {
-        channels: np.array(picture.convert(mode).histogram(), dtype=np.int64).reshape(channels, 256)
-        for channels, mode in ((1, "L"), (3, "RGB"))
-    }
-    return _Facts(size, grey, of)
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9  # not so NaN

@@ -201,6 +201,8 @@ def find_unreadable(split: Split) -> list[tuple[int, str, str]]:
 class UnreadableImagesError(InputError):
     """Images that cannot be read, named in one line; `listed` holds (name, reason), `total` how many were looked at."""
 
+    LONGEST = 100_000  # a hundred paths, whole
+
     def __init__(self, message: str, listed: Sequence[tuple[str, str]], total: int) -> None:
         super().__init__(message)
         self.listed, self.total = tuple(listed), total

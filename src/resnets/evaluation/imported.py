@@ -22,9 +22,9 @@ from resnets.evaluation import provenance
 from resnets.evaluation.naming import class_names
 from resnets.evaluation.report import write_report
 from resnets.evaluation.run import Run
-from resnets.files import publish_folder, readable, sha256, write_text
+from resnets.files import publish_folder, sha256
 from resnets.models import build, read_state, save_weights
-from resnets.models.folder import FORMAT, read_run, weights_file
+from resnets.models.folder import FORMAT, close_run, read_run, weights_file
 from resnets.models.foreign import LIBRARIES, compared, recognise, to_ours, why_not
 from resnets.models.pretrained import pretrained
 
@@ -150,10 +150,10 @@ def import_weights(
             "started": started, "finished": provenance.now(), "results": {},
             "weights": {"file": "weights.safetensors", "sha256": sha256(folder / "weights.safetensors")},
         }  # fmt: skip
-        write_text(folder / "run.json", readable(info) + "\n")
-        run = Run.open(folder)
+        run = Run(folder, spec, tuple(names), preprocessing, info)
         run.model()  # refuses weights that do not fit
         write_report(run)
+        close_run(folder, info)
 
     publish_folder(path, fill)
     return Run.open(path)

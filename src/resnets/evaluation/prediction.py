@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from resnets.data import IMAGE_SUFFIXES, Preprocessing, UnreadableImage, read_image
 from resnets.data.decoding import quietly
+from resnets.data.folders import images_below
 from resnets.data.split import cores
 from resnets.errors import InputError
 
@@ -123,11 +124,11 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         word = os.fspath(path)
         if os.path.isdir(word):
-            files = _images_below(Path(word))
+            files = sorted(images_below(Path(word))[0])
             if not files:
                 raise InputError(f"{word}: no images in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
         elif glob.has_magic(word) and not os.path.exists(word):
-            files = sorted(match for match in glob.glob(word, recursive=True) if os.path.isfile(match))
+            files = sorted(match for match in glob.glob(word, recursive=True) if not os.path.isdir(match))
             if not files:
                 raise InputError(f"{word}: no file matches this pattern")
         else:
@@ -136,13 +137,3 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     if not found:
         raise InputError("no images to predict; name files, folders or patterns")
     return list(found)
-
-
-def _images_below(folder: Path) -> list[str]:
-    return sorted(
-        str(file)
-        for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )

@@ -11,6 +11,7 @@ from resnets.evaluation import page
 from resnets.evaluation.page import escape
 from resnets.evaluation.run import Run
 from resnets.evaluation.sections import SECTIONS, duration, headline
+from resnets.files import write_text
 
 
 def write_report(run: Run) -> Path:
@@ -21,7 +22,7 @@ def write_report(run: Run) -> Path:
     """
     parts = [part for part in (section(run) for section in SECTIONS) if part is not None]
     path = run.path / "report.html"
-    path.write_text(page.page(_title(run), _lead(run), parts), encoding="utf-8")
+    write_text(path, page.page(_title(run), _lead(run), parts))
     return path
 
 

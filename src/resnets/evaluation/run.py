@@ -20,7 +20,7 @@ from resnets.evaluation.device import pick_device
 from resnets.evaluation.metrics import Evaluation
 from resnets.evaluation.prediction import Prediction
 from resnets.models import build, load_weights
-from resnets.models.folder import read_run, verify, weights_file
+from resnets.models.folder import RECORDS, read_run, verify, verify_records, weights_file
 
 _NEEDED = {"spec": dict, "classes": list, "preprocessing": dict, "weights": dict}
 _TRAINED = {"recipe": dict, "source": dict}  # what a run besides has, unless its weights were imported
@@ -55,6 +55,8 @@ class Run:
         info = read_run(folder)
         needed = _NEEDED if isinstance(info.get("imported"), dict) else {**_NEEDED, **_TRAINED}
         missing = [key for key, kind in needed.items() if not isinstance(info.get(key), kind)]
+        if not missing and not all(isinstance(name, str) for name in info["classes"]):
+            missing = ["classes that are words"]
         if missing:
             raise InputError(f"{folder / 'run.json'} lacks {', '.join(missing)}; it is damaged or was edited")
         try:
@@ -74,7 +76,7 @@ class Run:
                 f"{folder / 'run.json'}: {len(set(run.classes))} class names for a network of "
                 f"{run.spec.num_classes} classes; it is damaged or was edited"
             )
-        if not run.weights_file.is_file():
+        if not os.path.isfile(run.weights_file):  # Path's own raises on a name too long for a file
             raise InputError(f"{run.weights_file}: the run's weights are missing; copy the whole run folder")
         return run
 
@@ -216,9 +218,13 @@ class Run:
 
         A resumed run writes the steps after its checkpoint again, so the last record of a step counts. A line
         that was cut off when the run was killed is left out.
+
+        Raises:
+            InputError: the file is not the one that the finished run wrote.
         """
         latest: dict[tuple[str, int], dict[str, Any]] = {}
-        file = self.path / "metrics.jsonl"
+        verify_records(self.path)
+        file = self.path / RECORDS
         if not file.is_file():
             return []
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():

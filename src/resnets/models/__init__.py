@@ -1,6 +1,6 @@
 """The torch modules: layers, shortcuts, units, networks, and their weights on disk."""
 
-from resnets.models.create import create
+from resnets.models.creation import create
 from resnets.models.hub import push
 from resnets.models.network import ResNet, build
 from resnets.models.pretrained import Pretrained, pretrained

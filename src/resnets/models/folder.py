@@ -7,17 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from resnets import manifest
 from resnets.errors import InputError
-from resnets.files import sha256
+from resnets.files import sha256, write_bytes
 
-FORMAT = 1  # of run.json
+FORMAT = 2  # of run.json; the first had no seal and no manifest
+RECORDS, REPORT = "metrics.jsonl", "report.html"
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """Read run.json of a finished run.
+def read_info(folder: Path) -> dict[str, Any]:
+    """Read run.json of a run in any state; not a byte is believed unless all are as written.
 
     Raises:
-        InputError: not a run folder, a run that has not finished, or a run.json that cannot be read.
+        InputError: not a run folder, or a run.json that is damaged or of another format.
     """
     file = folder / "run.json"
     if not folder.is_dir():
@@ -25,17 +27,50 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{folder} is not a run folder (it has no run.json); give what `resnets train --out` wrote")
     try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        data = file.read_bytes()
+        info = json.loads(data)
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{file} cannot be read ({error}); it is damaged") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        found = info.get("format") if isinstance(info, dict) else None
+    found = info.get("format") if isinstance(info, dict) else None
+    if found not in (1, FORMAT):
         raise InputError(f"{file} has the format {found}, this version of resnets reads {FORMAT}; update resnets")
+    if found == 1 and not (folder / manifest.NAME).exists():
+        return info
+    try:
+        return manifest.unsealed(data)
+    except ValueError:
+        raise InputError(f"{file} is damaged or was edited; copy the run folder again") from None
+
+
+def write_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write run.json, whole or not at all."""
+    write_bytes(folder / "run.json", manifest.sealed(info))
+
+
+def close_run(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write the manifest of a finished run's files, which must be on the disk, and last run.json, which says so."""
+    names = [str(info["weights"]["file"]), *(name for name in (RECORDS, REPORT) if (folder / name).exists())]
+    entries = manifest.measure(folder, names) | {"run.json": manifest.entry(manifest.sealed(info))}
+    write_bytes(folder / manifest.NAME, manifest.document(entries))
+    write_info(folder, info)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read run.json of a finished run.
+
+    Raises:
+        InputError: not a run folder, a run that has not finished, or a run.json or manifest that is damaged.
+    """
+    info = read_info(folder)
     if info.get("status") != "finished":
         raise InputError(
             f"{folder} holds a run that has not finished (status: {info.get('status')}); "
             f"finish it with `resnets train SOURCE --out {folder} --resume`"
         )
+    if info["format"] != 1:
+        expected = manifest.read(folder).get("run.json")
+        if expected is None or manifest.problem(folder / "run.json", expected):
+            raise InputError(f"{folder / manifest.NAME} is of another run.json; copy the whole run folder again")
     return info
 
 
@@ -59,3 +94,14 @@ def verify(folder: Path, info: Mapping[str, Any]) -> None:
             f"{file} is damaged: its SHA-256 is {found[:12]}…, run.json records "
             f"{str(expected)[:12]}…; copy the run folder again"
         )
+
+
+def verify_records(folder: Path) -> None:
+    """Check that a finished run's metrics.jsonl is the file that its manifest lists.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    expected = manifest.read(folder).get(RECORDS) if (folder / manifest.NAME).exists() else None
+    if expected and (reason := manifest.problem(folder / RECORDS, expected)):
+        raise InputError(f"{folder / RECORDS} {reason}; copy the run folder again")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.architecture import NetworkSpec, final_steps
+from resnets.architecture.validation import check_size
 from resnets.models.layers import (
     initialise,
     normalisation,
@@ -117,8 +118,9 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
         seed: seed of the initial weights, drawn on the CPU; None draws them from torch's global generator.
 
     Raises:
-        InputError: `spec.image_size` is set and a stage would shrink below one pixel.
+        InputError: too many units or weights; or `spec.image_size` is set and a stage would shrink below one pixel.
     """
+    check_size(spec)
     if spec.image_size is not None:
         spec.map_sizes()
     with torch.random.fork_rng(devices=[], enabled=seed is not None):

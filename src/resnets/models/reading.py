@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import safetensors
 import torch
 from torch import Tensor
 
-from resnets.errors import InputError
+from resnets.errors import InputError, brief
+from resnets.models.archives import LARGEST_PICKLE, BadArchive, open_archive
+from resnets.models.pickles import RefusedPickle, survey
 from resnets.models.weights import load_weights
 
 LARGEST = 8 * 2**30  # bytes of a file, and of the tensors in it: a ResNet-152 has a quarter of one
@@ -23,6 +25,7 @@ LARGEST = 8 * 2**30  # bytes of a file, and of the tensors in it: a ResNet-152 h
 WRAPPERS = ("state_dict_ema", "state_dict", "model_state", "model_state_dict", "model", "net")
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and Lightning
 _SAVE_ANEW = "load it where you trust it and save the tensors alone: torch.save(model.state_dict(), FILE)"
+_AGAIN = "copy or download it again"
 _NOT_WEIGHTS = (  # what a file begins with, what it is then, and what to do
     (rb"\x89HDF\r\n", "an HDF5 file, as Keras writes; convert it to torch's keys and save it as .safetensors or .pth"),
     (rb"version https://git-lfs", "a pointer of git-lfs, not the weights; fetch them with `git lfs pull`"),
@@ -87,67 +90,94 @@ def _kind(path: Path) -> str:
 
 
 def _unpickled(path: Path, *, zipped: bool) -> Any:
-    if zipped:
-        _check_archive(path)
+    storages: list[Any] = []
     try:
+        keys = _surveyed(path, zipped=zipped)
         # Namespace is what argparse makes of a command line: the scripts of torchvision and timm save it beside the
         # weights. It is a bag of values; making one runs nothing.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped or None)
-    except Exception as error:  # on damaged files torch raises almost anything
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found:
-            raise InputError(
-                f"{path}: holds Python objects ({found[1]}) beside or instead of tensors; reading them"
-                f" would run code, so they are not read; {_SAVE_ANEW}"
-            ) from None
-        raise InputError(f"{path}: damaged, or not a file that torch.save wrote; copy or download it again") from None
+            where = "cpu" if zipped else _within(path.stat().st_size, storages)
+            content = torch.load(path, map_location=where, weights_only=True, mmap=zipped or None)
+    except BadArchive as error:
+        raise InputError(f"{path}: {error}") from None
+    except RefusedPickle as error:
+        if error.name is None:
+            raise InputError(f"{path}: damaged, or not a file that torch.save wrote ({error}); {_AGAIN}") from None
+        raise InputError(
+            f"{path}: holds Python objects ({brief(error.name)}) beside or instead of tensors; reading them"
+            f" would run code, so they are not read; {_SAVE_ANEW}"
+        ) from None
+    except Exception:  # on damaged files torch raises almost anything
+        raise InputError(f"{path}: damaged, or not a file that torch.save wrote; {_AGAIN}") from None
+    if not zipped and len(storages) != keys:  # the others hold what happened to be in memory
+        raise InputError(f"{path}: damaged: it lacks the numbers of some tensors; {_AGAIN}")
+    return content
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse archives that are not torch's, or that would take more memory than they have bytes."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        raise InputError(f"{path}: damaged or cut short; copy or download it again") from None
-    names = {entry.filename.partition("/")[2] for entry in entries}
-    if "constants.pkl" in names:
-        raise InputError(f"{path}: a TorchScript program, which holds code; {_SAVE_ANEW}")
-    if "data.pkl" not in names or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise InputError(f"{path}: a zip archive, but not one that torch.save wrote; give weights as .safetensors")
+def _surveyed(path: Path, *, zipped: bool) -> int:
+    """Go through the pickles of a file before torch reads them; returns the number of storages that it says it has."""
+    if zipped:
+        survey(io.BytesIO(open_archive(path)))
+        return 0
+    with path.open("rb") as file:
+        pickles = io.BytesIO(file.read(LARGEST_PICKLE))
+    for _ in range(4):  # a magic number, a version, the machine, and then the weights
+        survey(pickles)
+    return len(set(survey(pickles)))
+
+
+def _within(size: int, storages: list[Any]) -> Callable[[Any, str], Any]:
+    """Where torch puts each storage, which it makes as large as the old format says before it reads it: here.
+
+    Raises:
+        ValueError: together they are larger than the file.
+    """
+
+    def place(storage: Any, _: str) -> Any:
+        storages.append(storage)
+        if sum(item.nbytes() for item in storages) > size:
+            raise ValueError
+        return storage
+
+    return place
 
 
 def _unwrapped(content: Any) -> tuple[Any, str]:
     """The weights in a training checkpoint, and the names under which they lay, joined by dots."""
     names: list[str] = []
-    while isinstance(content, Mapping):
-        name = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
+    # Not more than a few: a mapping may hold itself. And not its own `get`: a pickle may put anything in its place.
+    while isinstance(content, dict) and len(names) < 4:
+        name = next((name for name in WRAPPERS if isinstance(dict.get(content, name), dict)), None)
         if name is None:
             break
-        content = content[name]
+        content = dict.__getitem__(content, name)
         names.append(name)
     return content, ".".join(names)
 
 
-def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
-    if not isinstance(content, Mapping) or not content:
-        what = f"a {type(content).__name__}" if not isinstance(content, Mapping) else "nothing"
+def _tensors(path: Path, found: Any) -> dict[str, Tensor]:
+    if not isinstance(found, dict) or not len(found):
+        what = f"a {type(found).__name__}" if not isinstance(found, dict) else "nothing"
         raise InputError(f"{path}: holds {what}, not the tensors of a network by name; {_SAVE_ANEW}")
+    content = dict(dict.items(found))
     for key, value in content.items():
         if isinstance(value, Mapping):
             raise InputError(
-                f"{path}: no tensors but a part '{key}' (weights are looked for in {', '.join(WRAPPERS)}); save that"
-                f" part alone: torch.save(torch.load(FILE, weights_only=True)[{key!r}], NEW)"
+                f"{path}: no tensors but a part '{brief(key)}' (weights are looked for in {', '.join(WRAPPERS)}); save"
+                f" that part alone: torch.save(torch.load(FILE, weights_only=True)['{brief(key)}'], NEW)"
             )
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise InputError(f"{path}: '{key}' is of type {type(value).__name__}, not a tensor; {_SAVE_ANEW}")
+            raise InputError(f"{path}: '{brief(key)}' is of type {type(value).__name__}, not a tensor; {_SAVE_ANEW}")
         if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
-            raise InputError(f"{path}: '{key}' is a sparse, quantised or empty tensor; save it as an ordinary one")
-    # A tensor may repeat a few stored bytes without end, so the count comes before the copies.
-    if sum(value.numel() * value.element_size() for value in content.values()) > LARGEST:
-        raise InputError(f"{path}: its tensors are larger than {LARGEST // 2**30} GiB, more than any network read here")
+            raise InputError(
+                f"{path}: '{brief(key)}' is a sparse, quantised or empty tensor; save it as an ordinary one"
+            )
+    # A tensor may repeat a few stored bytes without end, so the count comes before the copies. Some share bytes, as
+    # tied weights do, so twice the file's size is not too much.
+    size = sum(value.numel() * value.element_size() for value in content.values())
+    if size > min(LARGEST, 2 * path.stat().st_size + 2**20):
+        raise InputError(f"{path}: its tensors are {size / 2**20:.0f} MiB, larger than the file; {_SAVE_ANEW}")
     tensors = {key: value.detach().contiguous().clone() for key, value in content.items()}
     while prefix := next((word for word in PREFIXES if all(key.startswith(word) for key in tensors)), None):
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}

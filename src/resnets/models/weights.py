@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
-from resnets.errors import InputError
+from resnets.errors import InputError, brief
 
 _CLASSIFIERS = ("fc.", "classifier.6.")  # the last layer of ours, and of VGG-19
 _STEMS = ("conv1.weight", "conv1.0.weight", "features.0.weight")  # the first: of ours, of a deep stem, of VGG-19
+
+_LARGEST_HEADER = 16 << 20  # bytes; the largest network here has a thousand tensors of some hundred bytes each
 
 
 def save_weights(path: str | os.PathLike[str], weights: nn.Module | Mapping[str, Tensor]) -> None:
@@ -35,13 +39,43 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing or is not a whole safetensors file.
     """
+    path = Path(path)
     try:
-        return safetensors.torch.load_file(os.fspath(path))
+        _check_header(path)
+        return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file") from None
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{Path(path)}: not a readable safetensors file ({reason})") from None
+    # What torch makes of a shape or a type that a lying header gives may fail in any way.
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, safetensors.SafetensorError) as error:
+        reason = brief(str(error) or type(error).__name__, 200)
+        raise InputError(f"{path}: not a readable safetensors file ({reason})") from None
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what the library would take in: a header without measure, a name twice, something that is no file.
+
+    Raises:
+        ValueError: says what is wrong with it.
+        OSError: it cannot be read.
+    """
+    if not path.is_file() and path.exists():
+        raise ValueError("it is no ordinary file")  # a pipe would keep us waiting
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _LARGEST_HEADER:
+            raise ValueError(f"its header would be of {length} bytes")
+        header = file.read(length)
+    try:
+        json.loads(header.decode(), object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("its header is too deep") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("its header has a name twice")
+    return found
 
 
 def check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:

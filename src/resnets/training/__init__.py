@@ -1,7 +1,8 @@
 """Recipes, optimisers, the loop, checkpoints and the run."""
 
 from resnets.training.device import Execution, choose_execution
-from resnets.training.loop import NonFiniteError, Record, fit
+from resnets.training.finite import NonFiniteError
+from resnets.training.loop import Record, fit
 from resnets.training.recipe import Recipe, parse_overrides
 from resnets.training.recipes import RECIPES, recipe
 from resnets.training.run import train

@@ -1,11 +1,13 @@
-"""Checkpoints: a folder each, written aside and published by one rename; safetensors and JSON, never a pickle."""
+"""Checkpoints: a folder each, written aside and published by one rename; safetensors and JSON, never a pickle.
+
+Each stands alone, and its manifest covers every byte of it: damage costs one checkpoint, and never passes for another.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnets import manifest
 from resnets.errors import InputError
-from resnets.files import publish, sync
+from resnets.files import discard, publish, publish_folder, sweep
 from resnets.models import load_weights, save_weights
+from resnets.training.finite import NonFiniteError, named_infinite, require_finite
 
 KEEP = 2  # checkpoints; the older one is there should the newer be damaged
+_MODEL, _OPTIMISER, _BEST, _FACTS = "model.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"
 
 
 @dataclass
@@ -32,7 +37,10 @@ class State:
     seconds: float = 0.0  # of training, without preparation and evaluation
     cpu_seconds: float = 0.0
     progress: dict[str, Any] = field(default_factory=dict)  # running figures of the epoch, and the cold start
-    best: dict[str, Any] | None = None  # {"step", "top1", "loss", "file"} of the chosen weights so far
+    best: dict[str, Any] | None = None  # {"step", "top1", "loss"} of the best weights so far
+    best_weights: dict[str, Tensor] | None = None  # those, in the processor's memory
+    whole: bool = True  # False within an update, whose state must not be kept
+    saved: int | None = None  # the step of the newest checkpoint that is known to be sound
 
     def evaluated(self) -> dict[str, Tensor]:
         """The weights to evaluate and to keep: the averaged ones where the recipe averages."""
@@ -40,28 +48,39 @@ class State:
 
 
 def save(state: State, folder: Path) -> Path:
-    """Write a checkpoint of `state` into `folder` and remove the ones it makes superfluous."""
+    """Write a checkpoint of `state` into `folder` and remove the ones it makes superfluous.
+
+    Raises:
+        OSError: it cannot be kept; the checkpoints that were there still are, and nothing is left of this one.
+        NonFiniteError: something in it is not finite; the checkpoints that were there still are.
+    """
+    require_finite(state)
     target = folder / f"step-{state.step:08d}"
-    if target.exists():
+    if state.saved == state.step and target.exists():
         return target
-    aside = folder / f".{target.name}.{os.getpid()}.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    sweep(folder)
+    # What else is at `target` was passed over as damaged, or is not known to last.
+    publish_folder(target, lambda aside: _write(state, aside), replace=True)
+    state.saved = state.step
+    with suppress(OSError):  # the new one is kept; the old ones can go next time
+        _prune(folder, state.step)
+    return target
+
+
+def _write(state: State, folder: Path) -> None:
     tensors = {f"net.{key}": value for key, value in state.net.state_dict().items()}
     tensors |= {f"average.{key}": value for key, value in (state.average or {}).items()}
-    save_weights(aside / "model.safetensors", tensors)
-    save_weights(aside / "optimizer.safetensors", _optimiser_tensors(state.optimisers))
+    save_weights(folder / _MODEL, tensors)
+    save_weights(folder / _OPTIMISER, _optimiser_tensors(state.optimisers))
+    if state.best and state.best_weights and state.best["step"] != state.step:  # else the model's own are the best
+        save_weights(folder / _BEST, state.best_weights)
     facts = {
         "step": state.step, "seconds": state.seconds, "cpu_seconds": state.cpu_seconds, "progress": state.progress,
         "best": state.best, "scaler": state.scaler.state_dict() if state.scaler else None,
     }  # fmt: skip
-    (aside / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    for path in aside.iterdir():
-        sync(path)
-    os.rename(aside, target)
-    sync(folder)
-    _prune(folder, state.best)
-    return target
+    (folder / _FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    entries = manifest.measure(folder, [path.name for path in folder.iterdir()])
+    (folder / manifest.NAME).write_bytes(manifest.document(entries))
 
 
 def restore(state: State, folder: Path) -> list[str] | None:
@@ -86,16 +105,18 @@ def restore(state: State, folder: Path) -> list[str] | None:
 
 
 def _restore(state: State, path: Path) -> None:
-    tensors, moments = load_weights(path / "model.safetensors"), load_weights(path / "optimizer.safetensors")
+    manifest.check(path, (_MODEL, _OPTIMISER, _FACTS))
+    tensors, moments = load_weights(path / _MODEL), load_weights(path / _OPTIMISER)
     try:
-        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
         values = {key: facts[key] for key in ("step", "best", "progress", "seconds", "cpu_seconds")}
         average = {key: tensors[f"average.{key}"] for key in state.average or {}}
         state.net.load_state_dict(
             {key.removeprefix("net."): value for key, value in tensors.items() if key.startswith("net.")}
         )
         _restore_optimisers(state.optimisers, moments)
-    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        elsewhere = load_weights(path / _BEST) if facts["best"] and facts["best"]["step"] != facts["step"] else None
+    except (RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is not a sound checkpoint of this run ({reason})") from None
     for key, value in average.items():
@@ -104,6 +125,8 @@ def _restore(state: State, path: Path) -> None:
         state.scaler.load_state_dict(facts["scaler"])
     for key, value in values.items():
         setattr(state, key, value)
+    state.saved = state.step
+    state.best_weights = (elsewhere or _copy(state.evaluated())) if state.best else None
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -111,33 +134,33 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
 
 
-def save_best(state: State, folder: Path, figures: dict[str, float]) -> None:
-    """Keep the weights of now as the best so far. The file is named by its step, so that an older checkpoint, when a
-    run is killed before the next one, still finds the weights it speaks of.
-    """
-    name = f"best-{state.step:08d}.safetensors"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_weights(folder / name, state.evaluated())
-    state.best = {"step": state.step, "file": name, **figures}
+def keep_best(state: State, figures: dict[str, float]) -> None:
+    """Hold the weights of now as the best so far; the next checkpoint has them in it."""
+    state.best, state.best_weights = {"step": state.step, **figures}, _copy(state.evaluated())
+
+
+def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().to("cpu", copy=True) for key, value in weights.items()}
 
 
 def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write a weights file, whole or not at all."""
+    """Write a weights file, whole or not at all.
+
+    Raises:
+        NonFiniteError: something in it is not finite.
+    """
+    if found := named_infinite(weights):
+        raise NonFiniteError(f"{found} is not finite, so {path} is not written")
     publish(path, lambda aside: save_weights(aside, weights))
 
 
-def _prune(folder: Path, best: dict[str, Any] | None) -> None:
-    for path in checkpoints(folder)[:-KEEP]:
-        shutil.rmtree(path, ignore_errors=True)
-    wanted = {best["file"]} if best else set()
-    for path in checkpoints(folder):
-        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        wanted |= {facts["best"]["file"]} if facts["best"] else set()
-    for path in folder.glob("best-*.safetensors"):
-        if path.name not in wanted:
-            path.unlink(missing_ok=True)
-    for path in folder.glob(".*.part"):
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+def _prune(folder: Path, step: int) -> None:
+    """Keep the newest two up to `step`. Later ones were passed over as damaged when the run was resumed."""
+    found = checkpoints(folder)
+    wanted = [path for path in found if int(path.name.removeprefix("step-")) <= step][-KEEP:]
+    for path in found:
+        if path not in wanted:
+            discard(path)
 
 
 def _optimiser_tensors(optimisers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:

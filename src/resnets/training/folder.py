@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from resnets.errors import InputError
 from resnets.evaluation.provenance import command as command
 from resnets.evaluation.provenance import now as now
 from resnets.evaluation.provenance import versions as versions
-from resnets.files import readable, write_text
+from resnets.files import is_litter, sync
 from resnets.models.folder import FORMAT as FORMAT
+from resnets.models.folder import RECORDS
+from resnets.models.folder import read_info as read_any
+from resnets.models.folder import write_info as write_info
 
 
 def free_folder(out: str | os.PathLike[str] | None, label: str) -> Path:
@@ -38,7 +42,7 @@ def free_folder(out: str | os.PathLike[str] | None, label: str) -> Path:
         )
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; --out names a folder for the run")
-    if path.exists() and any(path.iterdir()):
+    if path.exists() and not all(is_litter(file.name) for file in path.iterdir()):
         raise InputError(f"{path} is not empty; --out names a new folder for the run")
     return path
 
@@ -47,41 +51,54 @@ def read_info(path: Path) -> dict[str, Any]:
     """Read run.json of a run to resume.
 
     Raises:
-        InputError: no run there, or run.json is not readable.
+        InputError: no run there, or run.json is damaged.
     """
-    try:
-        info = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} holds no run to resume (no run.json); start one without --resume") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path / 'run.json'}: cannot be read ({error})") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise InputError(f"{path / 'run.json'}: not a run of format {FORMAT}")
+    if not (path / "run.json").exists():
+        raise InputError(f"{path} holds no run to resume (no run.json); start one without --resume")
+    info = read_any(path)
     if info.get("imported"):
         raise InputError(
             f"{path} holds imported weights, no training to resume; train from them: resnets train SOURCE"
             f" --weights {path} --out ANOTHER"
         )
+    if info["format"] != FORMAT and info.get("status") != "finished":
+        raise InputError(f"{path} is a run of an older version, without checksums; start a new run in another --out")
     return info
 
 
-def write_info(path: Path, info: Mapping[str, Any]) -> None:
-    """Write run.json, whole or not at all."""
-    write_text(path / "run.json", readable(info) + "\n")
+class Log:
+    """metrics.jsonl, a line a record. What a full disk refuses waits in memory until there is room."""
 
+    def __init__(self, path: Path) -> None:
+        self.file, self.waiting = path / RECORDS, ""
+        # A run that was killed may have left its last line in the middle.
+        self.broken = self.file.exists() and self.file.read_bytes()[-1:] not in (b"", b"\n")
 
-def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one line to metrics.jsonl."""
-    with (path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a line; never fails."""
+        self.waiting += json.dumps(record) + "\n"
+        with suppress(OSError):  # `flush` says so when the run is saved
+            self._write()
 
+    def flush(self) -> None:
+        """Wait until every line is on the disk.
 
-def mend_records(path: Path) -> None:
-    """End the last line of metrics.jsonl, should a killed run have left it in the middle."""
-    file = path / "metrics.jsonl"
-    if file.exists() and (text := file.read_bytes()) and not text.endswith(b"\n"):
-        with file.open("ab") as end:
-            end.write(b"\n")
+        Raises:
+            OSError: some are not; they are kept, for the next time.
+        """
+        self._write()
+        if self.file.exists():
+            sync(self.file)
+
+    def _write(self) -> None:
+        if not self.waiting:
+            return
+        data = (("\n" if self.broken else "") + self.waiting).encode()
+        self.broken = True  # should only a part of it get there
+        with self.file.open("ab", buffering=0) as file:
+            while data:
+                data = data[file.write(data) or 0 :]
+        self.waiting, self.broken = "", False
 
 
 def hardware(device: str) -> dict[str, Any]:

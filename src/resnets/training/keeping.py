@@ -1,50 +1,103 @@
-"""When a run is saved, and how a signal stops it between two steps."""
+"""When a run is saved, and what is done when it cannot be."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
+from resnets.errors import InputError
 from resnets.training import checkpoint
 from resnets.training.checkpoint import State
+from resnets.training.folder import Log
 
 SAVE_SECONDS = 600.0  # between checkpoints within a long epoch
+SHARE = 50  # saving takes at most one part in so many of the time
+PATIENCE = 600.0  # seconds to wait for room at the end of a training
+STOP_PATIENCE = 20.0  # after a signal, which wants the process gone
 
 
 class Saving:
-    """When to save: after an epoch, or after ten minutes within one, but never for over a tenth of the time."""
+    """When to save: after an epoch, or after ten minutes within one, but never for over a fiftieth of the time.
 
-    def __init__(self, store: Path) -> None:
-        self.store, self.last, self.cost = store, time.monotonic(), 0.0
+    A full disk pauses saving, aloud; the training goes on, and saving is tried again when it is next due.
+    """
 
-    def when_due(self, state: State, *, epoch: bool) -> None:
+    def __init__(self, store: Path, log: Log) -> None:
+        self.store, self.log, self.last, self.cost = store, log, time.monotonic(), 0.0
+        self.trouble: tuple[str, float] | None = None  # what was last said of it, and when
+
+    def when_due(self, state: State, *, epoch: bool) -> str | None:
+        """Save if it is time to; returns what the user should know."""
         began = time.monotonic()
-        if began - self.last < (10 * self.cost if epoch else SAVE_SECONDS):
-            return
-        checkpoint.save(state, self.store)
+        if began - self.last < (SHARE * self.cost if epoch else SAVE_SECONDS):
+            return None
+        try:
+            self.save(state)
+            before, self.trouble = self.trouble, None
+            told = f"saved again, at step {state.step}" if before else None
+        except OSError as error:
+            told = self._pause(state, described(error), began)
         self.last = time.monotonic()
         self.cost = self.last - began
+        return told
+
+    def save(self, state: State) -> None:
+        """Keep the state of now.
+
+        Raises:
+            OSError: it, or the lines of metrics.jsonl until now, could not be kept; older checkpoints still are.
+        """
+        try:
+            self.log.flush()
+        finally:
+            checkpoint.save(state, self.store)
+
+    def _pause(self, state: State, reason: str, now: float) -> str | None:
+        if self.trouble and self.trouble[0] == reason and now - self.trouble[1] < SAVE_SECONDS:
+            return None
+        self.trouble = reason, now
+        kept = "none yet" if state.saved is None else f"that of step {state.saved}"
+        return (
+            f"cannot save at step {state.step}: {reason}; training goes on, and saving is tried again (the newest"
+            f" checkpoint: {kept})"
+        )
 
 
-@contextmanager
-def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM while the block runs, so that the loop stops between two steps with a whole state."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
+def insist(
+    action: Callable[[], object], *, what: str, otherwise: str, patience: float, received: Sequence[int] = ()
+) -> Iterator[str]:
+    """Do what writes to the disk; while it cannot, wait and try again, yielding what the user should know.
 
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
+    Args:
+        action: may be done again after it failed.
+        what: it keeps, for the messages.
+        otherwise: what to do if it stays so.
+        patience: seconds until giving up.
+        received: signals; one that comes while waiting ends it.
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    Raises:
+        InputError: it could not be done; says why and what to do.
+    """
+    end, pause, signals_before = time.monotonic() + patience, 1.0, len(received)
+    while True:
+        try:
+            action()
+            return
+        except OSError as error:
+            reason = described(error)
+        left = end - time.monotonic()
+        if left <= 0 or len(received) > signals_before:
+            raise InputError(f"{what} could not be written: {reason}; {otherwise}")
+        if pause == 1.0:
+            yield f"cannot write {what}: {reason}; trying again for {patience:.0f} s: make room, or free the disk"
+        until = time.monotonic() + min(pause, left)
+        while time.monotonic() < until and len(received) == signals_before:
+            time.sleep(0.1)
+        pause = min(10.0, 2 * pause)
+
+
+def described(error: OSError) -> str:
+    """What the system says, and of which file."""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"

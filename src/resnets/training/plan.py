@@ -171,6 +171,7 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
         raise InputError(f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed")
     preprocessing, recipe = Preprocessing.from_dict(info["preprocessing"]), Recipe.from_dict(info["recipe"])
     loaded = _load(source, preprocessing, recipe, recorded["skip_unreadable"])
+    _check_skipped(path, recorded, loaded)
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
     choose_execution(device=execution.device, precision=execution.precision)  # refuses a device that is gone
     return Plan(
@@ -178,6 +179,15 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
         info["seed"], _workers(workers, loaded["train"]), loaded["train"],
         loaded.get("validation"), {**info, "status": "running"}, (),
     )  # fmt: skip
+
+
+def _check_skipped(path: Path, recorded: Mapping[str, Any], loaded: Mapping[str, Packed | Streamed]) -> None:
+    """Refuse to go on with other images than the run began with: one left out, or back again, moves all the others."""
+    before = {item["path"] for item in recorded["skipped"]}
+    now = {name for part in loaded.values() for name, _ in part.skipped}
+    for name in sorted(before ^ now):
+        what = "could not be read when the run began, and now can" if name in before else "cannot be read any more"
+        raise InputError(f"{path}: cannot be resumed: the image {name} {what}; put it back as it was")
 
 
 def _load(source: Source, preprocessing: Preprocessing, recipe: Recipe, skip: bool) -> dict[str, Packed | Streamed]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Iterable, Mapping
@@ -112,6 +113,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
         """Read `to_dict`'s form; InputError names an unknown key."""
+        if not isinstance(data, Mapping):
+            raise InputError(f"a recipe is a JSON object, not {type(data).__name__}")
         fields_ = {key: value for key, value in data.items() if key != "name"}
         return dataclasses.replace(override(cls(), fields_), name=str(data.get("name", "custom")))
 
@@ -122,7 +125,7 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     Raises:
         InputError: an unknown key (the nearest is named) or a value of the wrong type or range.
     """
-    types = {key: kind for key, kind in typing.get_type_hints(Recipe).items() if key != "name"}
+    types = _types()
     typed = {}
     for key, value in changes.items():
         if key not in types:
@@ -158,6 +161,12 @@ def _literal(text: str) -> Any:
         return text
 
 
+@functools.cache
+def _types() -> Mapping[str, Any]:
+    """The type of every setting; worked out once, by evaluating this file's own annotations."""
+    return {key: kind for key, kind in typing.get_type_hints(Recipe).items() if key != "name"}
+
+
 def _typed(key: str, value: Any, kind: Any) -> Any:
     if kind == float | None or kind == int | None:
         if value is None:
@@ -171,7 +180,8 @@ def _typed(key: str, value: Any, kind: Any) -> Any:
     elif kind is int:
         ok = isinstance(value, int) and not isinstance(value, bool)
     elif kind is float:
-        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        ok = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+        ok = ok and abs(value) < 1e300  # a whole number may be larger than any float
         value = float(value) if ok else value
     else:
         item = typing.get_args(kind)[0]

@@ -75,7 +75,7 @@ def finetune(spec: NetworkSpec, images: int) -> Recipe:
 
 def _padding(spec: NetworkSpec) -> int:
     """An eighth of the side, as the paper's 4 pixels are of 32: more would push the object out of a small image."""
-    return 4 if spec.image_size is None else max(1, round(min(spec.image_size) / 8))
+    return 4 if spec.image_size is None else min(max(1, round(min(spec.image_size) / 8)), 1000)
 
 
 RECIPES: Mapping[str, Callable[[NetworkSpec, int], Recipe]] = MappingProxyType(

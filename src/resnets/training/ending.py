@@ -1,0 +1,62 @@
+"""The end of a run: the chosen weights, their figures on the held-out images, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+from resnets.evaluation import Run, write_report
+from resnets.files import sha256, sweep
+from resnets.models.folder import close_run
+from resnets.training import checkpoint, folder
+from resnets.training.checkpoint import State
+from resnets.training.keeping import PATIENCE, insist
+from resnets.training.loop import Record
+from resnets.training.plan import Plan
+
+
+def finish(
+    plan: Plan, state: State, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[Record]:
+    """Write the chosen weights, measure them once on each held-out split, and close the run.
+
+    Args:
+        plan: of the run.
+        state: at its end, and kept.
+        interruptible: makes a context around what may be left at any point by an exception.
+    """
+    file = plan.path / "weights.safetensors"
+    weights = state.best_weights if state.best and state.best_weights else state.evaluated()
+    again = f"the state is saved; resume the run when there is room: resnets train --resume --out {plan.path}"
+    for line in insist(
+        lambda: checkpoint.write_weights(file, weights), what=str(file), otherwise=again, patience=PATIENCE
+    ):
+        yield Record("note", message=line)
+    by = "validation top-1" if state.best else "the last step"
+    info = {
+        **plan.info, "status": "finished", "finished": folder.now(),
+        "weights": {"file": file.name, "sha256": sha256(file)},
+        "results": {
+            "chosen": {"step": state.best["step"] if state.best else state.step, "by": by},
+            "train_seconds": round(state.seconds, 1), "cpu_seconds": round(state.cpu_seconds, 1),
+        },
+    }  # fmt: skip
+    run = Run(plan.path, plan.spec, plan.source.classes, plan.preprocessing, info)
+    for name in ("validation", "test"):
+        if name in plan.source.splits and len(plan.source.splits[name]):
+            with interruptible():
+                found = run.evaluate(
+                    plan.source, split=name, device=plan.execution.device, workers=plan.workers,
+                    skip_unreadable=plan.info["source"]["skip_unreadable"],
+                )  # fmt: skip
+            info["results"][name] = found.to_dict()
+            yield Record("note", message=f"{name}: top-1 {found.top1:.2f} %, loss {found.loss:.4f}, {found.n:,} images")
+
+    def close() -> None:
+        write_report(run)
+        close_run(plan.path, info)
+
+    for line in insist(close, what="the report and run.json", otherwise=again, patience=PATIENCE):
+        yield Record("note", message=line)
+    sweep(plan.path / "checkpoints")
+    yield Record("note", message=f"report: {plan.path / 'report.html'}")

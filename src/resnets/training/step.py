@@ -1,0 +1,147 @@
+"""One step: the gradients of a batch, whether they may be used, and what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resnets.data import Batch
+from resnets.training.checkpoint import State
+from resnets.training.device import Execution
+from resnets.training.finite import (
+    LARGEST,
+    Buffers,
+    NonFiniteError,
+    blame,
+    blame_gradient,
+    largest,
+    momenta,
+    named_infinite,
+    overflows,
+)
+from resnets.training.recipe import Recipe
+
+
+def gradients(
+    compute: Callable[[Tensor], Tensor],
+    batch: Batch,
+    state: State,
+    recipe: Recipe,
+    execution: Execution,
+    device: torch.device,
+    data: Any,
+    buffers: Buffers,
+) -> tuple[float, int, float]:
+    """The gradients of a batch; returns its mean loss, the number of correct answers, and the gradients' norm.
+
+    Raises:
+        NonFiniteError: something is not finite, or the update could overflow; the weights are untouched.
+    """
+    parameters = [weight for weight in state.net.parameters() if weight.requires_grad]
+    for weight in parameters:
+        weight.grad = None
+    total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.long)
+    count = len(batch.indices)
+    for images, targets in _parts(batch, recipe):
+        images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        with torch.autocast(device.type, execution.autocast, enabled=execution.autocast is not None):
+            logits = compute(images)
+        loss = functional.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+        loss = loss * (len(images) / count)
+        (state.scaler.scale(loss) if state.scaler else loss).backward()
+        total_loss += loss.detach()
+        truth = targets if targets.dim() == 1 else targets.argmax(1)
+        correct += (logits.detach().argmax(1) == truth).sum()
+    # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps.
+    norm = _norm(parameters) if state.scaler is None else torch.zeros((), device=device)
+    sizes = [total_loss, norm, *(largest(group).to(device) for group in (
+        buffers.floating, state.net.parameters(), momenta(state.optimisers)
+    ))]  # fmt: skip
+    mean_loss, size, statistics, weights, moments = torch.stack([value.float() for value in sizes]).tolist()  # one wait
+    infinity = float("inf")
+    if not (abs(mean_loss) < infinity and size < infinity and statistics < infinity) or overflows(
+        weights, moments, size, state.optimisers
+    ):
+        raise _refusal(batch, state, recipe, execution, device, data, buffers, mean_loss)
+    return mean_loss, int(correct), size
+
+
+def _parts(batch: Batch, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+    parts = -(-len(batch.indices) // recipe.batch_size)  # of even sizes: batch normalisation needs more than one image
+    return zip(batch.images.tensor_split(parts), batch.targets.tensor_split(parts), strict=True)
+
+
+def _refusal(
+    batch: Batch,
+    state: State,
+    recipe: Recipe,
+    execution: Execution,
+    device: torch.device,
+    data: Any,
+    buffers: Buffers,
+    loss: float,
+) -> NonFiniteError:
+    """What was not finite in a step, where it came from, and which files were in it."""
+    statistics = named_infinite(dict(state.net.named_buffers()))
+    gradient = blame_gradient(state.net)
+    buffers.put_back()
+    found, first = None, 0
+    for images, _ in _parts(batch, recipe):
+        found = blame(state.net, images.to(device), execution.autocast)
+        if found:
+            break
+        first += len(images)
+    rows = [first + row for row in found.rows] if found and found.rows else range(len(batch.indices))
+    names = [data.name(int(batch.indices[row])) for row in rows]
+    if not abs(loss) < float("inf"):
+        what = f"the loss of step {state.step + 1} is not finite ({loss:g})"
+    elif statistics:
+        what = f"{statistics} is not finite in step {state.step + 1}"
+    elif gradient:
+        what = f"the gradient of step {state.step + 1} is not finite"
+    else:
+        what = f"the weights or the gradient of step {state.step + 1} are beyond {LARGEST:g}"
+    origin = found or gradient
+    return NonFiniteError(
+        f"{what}{f', beginning at {origin.what}' if origin else ''}; the weights are as the step before left them. Try"
+        f" a lower rate (--set learning_rate={recipe.learning_rate / 10:g}) or --precision fp32. Its images:"
+        f" {', '.join(names)}"
+    )
+
+
+def _norm(parameters: list[nn.Parameter]) -> Tensor:
+    return torch.nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
+
+
+def update(state: State, recipe: Recipe, norm: float) -> None:
+    """Change the weights, and their average, by the gradients, whose norm is `norm`."""
+    parameters = [weight for weight in state.net.parameters() if weight.requires_grad]
+    if state.scaler:
+        for optimiser in state.optimisers:
+            state.scaler.unscale_(optimiser)
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        for optimiser in state.optimisers:
+            state.scaler.step(optimiser)
+        state.scaler.update()
+    else:
+        if recipe.clip and norm > recipe.clip:
+            torch.nn.utils.clip_grads_with_norm_(parameters, recipe.clip, torch.tensor(norm))
+        for optimiser in state.optimisers:
+            optimiser.step()
+    if state.average is not None:
+        with torch.no_grad():
+            for key, value in state.net.state_dict().items():
+                if value.is_floating_point():
+                    state.average[key].lerp_(value, 1 - average_decay(recipe.ema, state.step + 1))
+                else:
+                    state.average[key].copy_(value)
+
+
+def average_decay(ema: float, step: int) -> float:
+    """Decay of the averaged weights after `step` steps: lower at first, so that the initial weights are forgotten."""
+    return min(ema, (1 + step) / (10 + step))
