@@ -7,12 +7,13 @@ Each kind of bad input is given to the real command (REAL), in a process of its 
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 from commandline import Outcome, fingerprint, images, resnets
+
+from resnets.models.folder import read_info, write_info
 
 DAMAGED = [f"damaged/{name}/broken{index:02}.jpg" for name in ("cat", "dog") for index in range(10)]
 
@@ -96,8 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Path:
     (folder / "late" / "test" / "cat" / "broken.png").write_bytes(whole[: len(whole) // 2])
     for name in ("finished", "stopped", "bent"):
         shutil.copytree(finished, folder / name)
-    info = json.loads((folder / "stopped" / "run.json").read_text())
-    (folder / "stopped" / "run.json").write_text(json.dumps({**info, "status": "interrupted"}))
+    write_info(folder / "stopped", {**read_info(folder / "stopped"), "status": "interrupted"})
     weights = folder / "bent" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"bent")
     return folder

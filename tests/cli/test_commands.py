@@ -128,7 +128,7 @@ def raising(monkeypatch, error):
             "error: x.png: No such file or directory",
         ),
         (OSError(28, "No space left on device"), 2, "error: No space left on device"),
-        (MemoryError(), 2, "error: not enough memory"),
+        (MemoryError(), 2, "error: out of memory: "),
         (RuntimeError("two\nlines"), 1, "error: unexpected RuntimeError: two\\nlines (a fault of resnets"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (SystemExit(143), 143, ""),

@@ -23,7 +23,7 @@ def main() -> int:
     """`shortage.py MEBIBYTES foreseen|unforeseen WORDS`: set the limit at the first step, or before anything."""
     mebibytes, how, *words = sys.argv[1:]
     torch.set_num_threads(1)
-    for name in ("matplotlib.figure", "sklearn.datasets", "torch._refs"):
+    for name in ("matplotlib.backends.backend_svg", "sklearn.datasets", "torch._refs", "torch._dynamo"):
         importlib.import_module(name)  # libraries take address space too, and it is not theirs that is tested
     if how == "foreseen":
         limit(int(mebibytes))

@@ -27,18 +27,21 @@ from resnets.training.shortage import advice, out_of_memory
 
 PLAIN = Execution("cpu", "fp32", channels_last=False, compiled=False, deterministic=False)
 
+# Large blocks go back to the system when they are freed: what is tested is not how the C library cuts up its heap.
+WHOLE = {**ENVIRONMENT, "MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_ARENA_MAX": "1"}
+
 
 def limited(mebibytes, how, *words):
     """Train in a process that may not take more memory."""
     done = subprocess.run(
         [sys.executable, helper.__file__, str(mebibytes), how, "train", *map(str, words)],
-        env=ENVIRONMENT, capture_output=True, text=True, timeout=200,
+        env=WHOLE, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
-@pytest.mark.parametrize(("how", "room"), [("foreseen", 500), ("unforeseen", 300)])
+@pytest.mark.parametrize(("how", "room"), [("foreseen", 500), ("unforeseen", 200)])
 def test_a_batch_that_does_not_fit_ends_in_one_that_does(tmp_path, how, room):
     words = ["digits", "--arch", "resnet8", "--size", "32", "--epochs", "1", "--set"]
     done = limited(room, how, *words, "batch_size=1024", "--out", tmp_path / "run")

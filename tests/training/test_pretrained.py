@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import resnets
 from resnets.data import Preprocessing
 from resnets.errors import InputError
 from resnets.models import build, load_weights, save_weights
+from resnets.models.folder import read_info, write_info
 from resnets.training.beginning import inherited
 from resnets.training.plan import make_plan
 
@@ -127,8 +127,7 @@ def test_a_run_started_from_weights_resumes_from_its_own_record(tmp_path: Path) 
     new = resnets.train("digits", weights="old", epochs=1, out="new", **make)
     before = new.model().state_dict()
     # Killed before its first checkpoint, it begins again from the same weights.
-    info = json.loads(Path("new/run.json").read_text())
-    Path("new/run.json").write_text(json.dumps({**info, "status": "running"}))
+    write_info(Path("new"), {**read_info(Path("new")), "status": "running"})
     shutil.rmtree("new/checkpoints")
     again = resnets.train(out="new", resume=True, arch="resnet8", display=list)
     assert all(torch.equal(value, before[key]) for key, value in again.model().state_dict().items())

@@ -6,7 +6,7 @@ from resnets.data.augmentation import Augmentation
 from resnets.data.builtin import BUILTIN
 from resnets.data.decoding import IMAGE_SUFFIXES, UnreadableImage, read_image
 from resnets.data.doctor import examine
-from resnets.data.loading import Batch, WorkerDiedError, eval_batches, steps_per_epoch, train_batches
+from resnets.data.loading import Batch, eval_batches, steps_per_epoch, train_batches
 from resnets.data.measuring import choose_preprocessing
 from resnets.data.montage import montage
 from resnets.data.origins import ORIGINS, Origin, preprocessing_of
@@ -15,6 +15,7 @@ from resnets.data.preprocessing import Preprocessing, with_mean_image
 from resnets.data.random import draws, epoch_order, seed_of
 from resnets.data.sources import open_source
 from resnets.data.split import Source, Split, UnreadableImagesError, find_unreadable, hold_out, refuse, subset
+from resnets.data.workers import WorkerDiedError
 
 __all__ = [
     "BUILTIN",

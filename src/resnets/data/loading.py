@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import signal
-import sys
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from resnets.data.augmentation import Augmentation, augment, move
 from resnets.data.decoding import UnreadableImage, quietly
@@ -26,7 +22,7 @@ from resnets.data.packed import Packed, Streamed
 from resnets.data.preprocessing import INTERPOLATIONS, Preprocessing
 from resnets.data.random import epoch_order
 from resnets.data.split import refuse
-from resnets.errors import InputError
+from resnets.data.workers import in_workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +38,6 @@ class Batch:
     images: Tensor
     targets: Tensor
     indices: Tensor
-
-
-class WorkerDiedError(InputError):
-    """A process that decodes images was killed; the batches that it had not given can be made again."""
 
 
 def steps_per_epoch(n: int, batch_size: int, *, drop_last: bool = True) -> int:
@@ -195,55 +187,14 @@ def _made(
 ) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
     """The pixels and indices of each chunk, in order."""
     if workers and len(chunks) > 1 and making.data.labels.device.type == "cpu":
-        results = _in_workers(making, chunks, min(workers, len(chunks)))
-        for chunk in chunks:
-            try:
-                result = next(results)
-            except RuntimeError as error:
-                if not (found := re.match(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)", str(error))):
-                    raise
-                raise WorkerDiedError(
-                    f"process {found[1]}, which decodes images, was killed, often for want of memory (fewer of them:"
-                    " --workers)"
-                ) from None
-            if isinstance(result, tuple):
-                raise refuse([result], len(making.data))
-            yield torch.from_numpy(result), chunk
+        with closing(in_workers(making, chunks, min(workers, len(chunks)))) as results:
+            for chunk, result in zip(chunks, results, strict=True):
+                if isinstance(result, tuple):
+                    raise refuse([result], len(making.data))
+                yield torch.from_numpy(result), chunk
         return
     for chunk in chunks:
         try:
             yield making.pixels(chunk), chunk
         except UnreadableImage as problem:
             raise refuse([(problem.name, problem.reason)], len(making.data)) from problem
-
-
-def _in_workers(making: _Making, chunks: Sequence[NDArray[np.int64]], workers: int) -> Iterator[Any]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than processors
-        loader: DataLoader[Any] = DataLoader(
-            making,
-            batch_size=None,
-            sampler=chunks,  # any sequence of keys will do
-            num_workers=workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=_begin_worker,
-            generator=torch.Generator(),  # or it would draw from the global one
-            multiprocessing_context="fork" if sys.platform == "linux" else None,
-        )
-    before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-    iterator = iter(loader)
-    if before is not None and threading.current_thread() is threading.main_thread():
-        # torch's own handler raises wherever the main process is when a worker dies: within an update of the weights,
-        # or a save. Without it, waiting for the worker's batch does.
-        signal.signal(signal.SIGCHLD, before)
-    return iterator
-
-
-def _as_it_is(result: Any) -> Any:
-    return result
-
-
-def _begin_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process, and end at once when it says so, whatever handlers it has itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

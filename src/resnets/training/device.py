@@ -108,6 +108,9 @@ def determinism(enabled: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark = benchmark
 
 
+ADVISED = 0.6  # of the room for activations: kernels take some while they run, and the room is never in one piece
+
+
 def activation_bytes(net: nn.Module, image_shape: tuple[int, int, int], batch: int) -> int:
     """Bytes that one training step keeps for the backward pass, for `batch` images of [C, H, W], in fp32.
 
@@ -144,7 +147,7 @@ def require_memory(net: nn.Module, image_shape: tuple[int, int, int], batch: int
     needed = activation_bytes(net, image_shape, batch)
     if needed > free:
         one, two = activation_bytes(net, image_shape, 1), activation_bytes(net, image_shape, 2)
-        fits = max(0, int((free - one) / max(1, two - one)) + 1)
+        fits = max(0, int(ADVISED * (free - one) / max(1, two - one)) + 1)
         advice = f"--set batch_size={fits}" if fits else "smaller images (--size) or a smaller network"
         raise InputError(
             f"a batch of {batch} images of {image_shape[2]}x{image_shape[1]} needs about {needed / 2**30:.1f} GiB and"
