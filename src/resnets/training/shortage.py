@@ -15,7 +15,7 @@ from resnets.training.finite import Buffers
 from resnets.training.recipe import Recipe
 
 _SAID = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory", "bad_alloc",
-         "could not create a memory", "could not create a primitive")  # fmt: skip
+         "could not create a memory", (_BROKEN := "could not create a primitive"))  # fmt: skip
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -45,6 +45,12 @@ def advice(error: str, state: State | None, recipe: Recipe, execution: Execution
     found = _largest(state, execution, (preprocessing.channels, size, size), wanted)
     if found == wanted:
         return f"{told}. It fits when tried again: something else took the memory meanwhile; free it and resume"
+    if found is None:
+        half = max(1, wanted // 2)
+        return (
+            f"{told}. What fits could not be tried any more; for as large steps in two parts start anew, in another"
+            f" --out, with --set batch_size={half} accumulate={2 * recipe.accumulate}"
+        )
     if not found:
         return f"{told}, and not even the smallest fits: use smaller images (--size) or a smaller network (--arch)"
     parts = -(-recipe.accumulate * wanted // found)
@@ -62,15 +68,26 @@ def _amount(error: str) -> str:
     return f" (it asked for {f'{int(number) / 2**20:,.0f} MiB' if unit == 'bytes' else f'{number} {unit}'} more)"
 
 
-def _largest(state: State, execution: Execution, shape: tuple[int, int, int], most: int) -> int:
-    """The largest of `most`, its half, its quarter, … whose gradients can be computed now; 0 if none."""
-    batch = most
-    while batch and not _fits(state, execution, shape, batch):
+def _largest(state: State, execution: Execution, shape: tuple[int, int, int], most: int) -> int | None:
+    """The largest of `most`, its half, its quarter, … whose gradients can be computed now; 0 if none.
+
+    None if it cannot be known: oneDNN, once it failed for want of memory, may refuse everything in that process.
+    """
+    batch, broken = most, True
+    while batch:
+        try:
+            _try(state, execution, shape, batch)
+            return batch if batch > 1 or most == 1 else None if broken else 0
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            broken = broken and _BROKEN in str(error)
         batch //= 2
-    return batch if batch > 1 or most == 1 else 0
+    return None if broken else 0
 
 
-def _fits(state: State, execution: Execution, shape: tuple[int, int, int], batch: int) -> bool:
+def _try(state: State, execution: Execution, shape: tuple[int, int, int], batch: int) -> None:
+    """Compute gradients of so many images, and leave everything as it was."""
     buffers = Buffers(state.net)
     device = torch.device(execution.device)
     state.net.train()
@@ -80,11 +97,6 @@ def _fits(state: State, execution: Execution, shape: tuple[int, int, int], batch
             logits = state.net(images)
         targets = torch.zeros(batch, dtype=torch.long, device=device)
         functional.cross_entropy(logits.float(), targets).backward()
-        return True
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        return False
     finally:
         buffers.put_back()
         for weight in state.net.parameters():
