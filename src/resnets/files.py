@@ -33,13 +33,12 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
     sync(path.parent)
 
 
-def publish_folder(path: Path, fill: Callable[[Path], object], *, replace: bool = False) -> None:
+def publish_folder(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write files into a folder aside, sync them, and put it at `path`, which must not be there or be empty.
 
     Args:
         path: where it will be.
         fill: writes files into the folder that it is given.
-        replace: what is at `path` is discarded, just before the new one takes its place.
 
     Raises:
         OSError: it cannot be written, or `path` has come to hold something meanwhile; nothing is left behind then.
@@ -53,8 +52,6 @@ def publish_folder(path: Path, fill: Callable[[Path], object], *, replace: bool 
         for file in aside.iterdir():
             sync(file)
         sync(aside)
-        if replace and path.exists():
-            discard(path)
         os.rename(aside, path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

@@ -6,6 +6,7 @@ can be missing, without being seen. A seal is no signature: whoever can write th
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from resnets.files import readable, sha256
 
 NAME = "manifest.json"
 FORMAT = 1
+LARGEST = 256 << 20  # bytes of a document: a confusion matrix of 5,000 classes has half of them
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,11 @@ def unsealed(data: bytes) -> dict[str, Any]:
     body = data[: -len(_seal(b""))]
     if not body or data != body + _seal(body):
         raise ValueError("its bytes are not those that were written")
-    value = json.loads(data)
-    del value["sha256"]
+    try:
+        value = json.loads(data)
+        del value["sha256"]
+    except (RecursionError, TypeError, KeyError) as error:
+        raise ValueError(f"it is no document of ours ({error})") from None
     return value
 
 
@@ -75,13 +80,13 @@ def read(folder: Path) -> dict[str, Entry]:
     try:
         if reason := _no_file(file):
             raise InputError(f"{file} {reason}")
-        content = unsealed(file.read_bytes())
+        content = unsealed(small_file(file))
         if content["format"] != FORMAT:
             raise InputError(
                 f"{file} has the format {content['format']}, this version of resnets reads {FORMAT}; update resnets"
             )
-        return {_plain(name): Entry(int(item["bytes"]), str(item["sha256"])) for name, item in content["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return {plain(name): Entry(int(item["bytes"]), str(item["sha256"])) for name, item in content["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file} is damaged ({reason})") from None
 
@@ -130,7 +135,21 @@ def _no_file(file: Path) -> str | None:
     return None if stat.S_ISREG(mode) else "is not a file"
 
 
-def _plain(name: str) -> str:
+def small_file(file: Path) -> bytes:
+    """The bytes of a document.
+
+    Raises:
+        OSError: it cannot be read, is no file, or is far too large for one.
+    """
+    if reason := _no_file(file):
+        raise OSError(errno.ENOENT, reason)
+    if file.stat().st_size > LARGEST:
+        raise OSError(errno.EFBIG, f"is larger than {LARGEST >> 20} MiB")
+    return file.read_bytes()
+
+
+def plain(name: str) -> str:
     if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
         raise ValueError(f"the file name {name!r} leads elsewhere")
+    os.fsencode(name)  # raises UnicodeEncodeError, which is a ValueError
     return name

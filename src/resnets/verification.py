@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resnets import manifest
-from resnets.errors import InputError
+from resnets.errors import InputError, brief, one_line
 from resnets.files import is_litter
 from resnets.manifest import Entry
 
@@ -96,15 +96,16 @@ def verify_run(path: str | os.PathLike[str]) -> Verification:
     if info is None or (info.get("status") == "finished" and not older):
         found |= {item.path: item for item in _listed(folder, "")}
     weights = (info or {}).get("weights")
-    name = str(weights.get("file")) if isinstance(weights, Mapping) else ""
+    name = _name(weights.get("file")) if isinstance(weights, Mapping) else ""
     if name and found.get(name, _UNKNOWN).state != "sound":  # an older run, or the manifest itself is damaged
         found[name] = _weights(folder, name, str((weights or {}).get("sha256")))
     for step in sorted((folder / "checkpoints").glob("step-*")):
         if not older or (step / manifest.NAME).exists():
-            found |= {item.path: item for item in _listed(folder, f"checkpoints/{step.name}/")}
+            listed = {item.path: item for item in _listed(folder, f"checkpoints/{step.name}/")}
+            found |= listed if step.exists() else {}  # a run that goes on meanwhile removes older ones
     for item in _others(folder, set(found)):
         found[item.path] = item
-    status = str(info.get("status")) if info is not None else None
+    status = one_line(brief(info.get("status"))) if info is not None else None
     return Verification(folder, status, tuple(found[name] for name in sorted(found)))
 
 
@@ -112,7 +113,7 @@ def _run_json(folder: Path) -> tuple[dict[str, Any] | None, Finding]:
     """run.json, if it can be believed."""
     file = folder / "run.json"
     try:
-        data = file.read_bytes()
+        data = manifest.small_file(file)
     except FileNotFoundError:
         return None, _finding(folder, "run.json", "missing", "is missing")
     except OSError as error:
@@ -155,9 +156,16 @@ def _compared(folder: Path, path: str, expected: Entry) -> Finding:
 
 def _weights(folder: Path, name: str, digest: str) -> Finding:
     """The weights, by what run.json says of them."""
-    file = folder / Path(name).name
-    size = file.stat().st_size if file.is_file() else 0
-    return _compared(folder, file.name, Entry(size, digest))
+    size = (folder / name).stat().st_size if (folder / name).is_file() else 0
+    return _compared(folder, name, Entry(size, digest))
+
+
+def _name(value: object) -> str:
+    """The name of a file in the run folder; nothing if it is none."""
+    try:
+        return manifest.plain(str(value))
+    except ValueError:
+        return ""
 
 
 def _others(folder: Path, known: set[str]) -> Iterator[Finding]:

@@ -223,17 +223,39 @@ def _two_faces() -> dict[str, bytes]:
         "a method that differs, central": bytes(inner),
         "a method that differs, local": bytes(local),
         "a name twice": _twice(),
+        "a name twice, in capitals": _twice("w/DATA.PKL"),
+        "a directory without end": _entries(200_000),
+        "keys of pairs of pairs": archive(_shared(50, b"K\x01s")),
+        "a set of pairs of pairs": archive(b"\x80\x02cbuiltins\nset\n](" + _pairs(50) + b"e\x85R."),
         "a crc that differs": _damaged(),
     }
 
 
-def _twice() -> bytes:
+def _twice(name: str = "w/data.pkl") -> bytes:
     import warnings
 
     buffer = io.BytesIO(archive(pickled({"a": tensor()})))
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "a") as whole:
         warnings.simplefilter("ignore")
-        whole.writestr("w/data.pkl", pickled({"a": CALLS["os.system"]}))
+        whole.writestr(name, pickled({"a": CALLS["os.system"]}))
+    return buffer.getvalue()
+
+
+def _pairs(times: int) -> bytes:
+    """The words for a tuple of itself of itself of … : a few bytes, and two to the power of `times` values."""
+    return b")q\x00" + b"h\x00\x86q\x00" * times
+
+
+def _shared(times: int, then: bytes) -> bytes:
+    return b"\x80\x02}" + _pairs(times) + then + b"."
+
+
+def _entries(count: int) -> bytes:
+    """An archive of many empty records."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as whole:
+        for number in range(count):
+            whole.writestr(zipfile.ZipInfo(f"w/{number}"), b"")
     return buffer.getvalue()
 
 

@@ -11,7 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import resnets.training.run as running
+import resnets.training.course as running
 from resnets import cli
 from resnets.training import checkpoint, keeping
 
@@ -67,7 +67,7 @@ class Child:
         keeping.SHARE = 0
         checkpoint.save = self._marked(PHASES.index("saving"), checkpoint.save)
         running.evaluate = self._marked(PHASES.index("validating"), running.evaluate)
-        running._finish = self._entering(PHASES.index("ending"), running._finish)
+        running.finish = self._entering(PHASES.index("ending"), running.finish)
         running.fit = self._entering(PHASES.index("training"), running.fit)
 
     def _marked(self, phase: int, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ import sys
 import torch
 
 from resnets import cli
-from resnets.training import plan, run
+from resnets.training import course, plan
 
 
 def limit(mebibytes: int) -> None:
@@ -29,13 +29,13 @@ def main() -> int:
         limit(int(mebibytes))
     else:
         plan.require_memory = lambda *args, **options: None
-        real = run.fit
+        real = course.fit
 
         def fit(*args, **options):
             limit(int(mebibytes))
             yield from real(*args, **options)
 
-        run.fit = fit
+        course.fit = fit
     return cli.main(words)
 
 

@@ -135,11 +135,11 @@ def test_a_checkpoint_in_the_place_of_a_damaged_one_is_written_anew(store):
     again = small_state()
     assert restore(again, store) == [] and same(again, state) and again.step == 3
     # and one that was passed over goes when the next is kept, however new its name is
-    shutil.copytree(newest, store / "step-00000099")
+    shutil.copytree(store / "step-00000003.2", store / "step-00000099")
     (store / "step-00000099" / "state.json").write_text("{}")
     restore(state, store)
     save(advance(state), store)
-    assert [path.name for path in checkpoints(store)] == ["step-00000003", "step-00000004"]
+    assert [path.name for path in checkpoints(store)] == ["step-00000003.2", "step-00000004"]
 
 
 def test_a_checkpoint_of_another_step_does_not_pass_for_this(store):
@@ -216,3 +216,27 @@ def test_every_bit_and_every_length_of_every_file(store, finished):
         size = sum(file.stat().st_size for file in folder.iterdir())
         figures[name] = {"files": len(list(folder.iterdir())), "bytes": size, "damaged": count, "missed": 0}
     print(json.dumps(figures))
+
+
+DOCUMENTS = {
+    "deep": b'{\n  "format": 1, "files": ' + b"[" * 100_000 + b"]" * 100_000,
+    "infinite": b'{\n  "format": 1, "files": {"a": {"bytes": Infinity, "sha256": "x"}}',
+    "a name that is no text": b'{\n  "format": 1, "files": {"\\ud800": {"bytes": 1, "sha256": "x"}}',
+    "a list": b"[\n  1",
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_sealed_document_that_is_odd_is_damage(name, store):
+    newest, body = store / "step-00000003", DOCUMENTS[name]
+    (newest / manifest.NAME).write_bytes(body + manifest._seal(body))
+    assert len(restore(small_state(), store)) == 1
+    write_info(store.parent, {"format": 2, "status": "running\ud800", "weights": {"file": "\0x", "sha256": "x"}})
+    found = verify_run(store.parent)
+    assert [file.path for file in found.damaged] == [f"{store.name}/step-00000003/manifest.json"]
+    assert found.status == "running\\ud800"
+
+
+def test_a_pipe_in_the_place_of_run_json_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "run.json")
+    assert "run.json" in [file.path for file in verify_run(tmp_path).damaged]

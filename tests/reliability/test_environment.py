@@ -158,6 +158,7 @@ def test_with_every_stream_closed_the_run_is_the_same(plain, place, tmp_path):
     assert all(json.loads(line)["kind"] for line in (run / "metrics.jsonl").read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_readers_that_go_away_in_the_middle_do_not_end_the_training(plain, place, tmp_path):
     run = tmp_path / "run"
     words = [sys.executable, "-m", "resnets", *train(place, run)]

@@ -5,19 +5,24 @@ The long form, every call with every error: `pytest -m slow tests/reliability/te
 
 import errno
 import json
+import os
 import shutil
+import signal
+import time
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
+import torch
 from faults import ERRORS, FAILING, attempt, fail_at
 from small import SPEC, advance, same, small_state
 
-import resnets.training.run as running
+import resnets.training.course as running
 from resnets import cli
 from resnets.evaluation import Run
 from resnets.models.folder import write_info
-from resnets.training import keeping
+from resnets.training import keeping, step
 from resnets.training.checkpoint import checkpoints, restore, save
+from resnets.training.folder import Log
 from resnets.verification import verify_run
 
 KEPT = ["step-00000001", "step-00000002"]
@@ -37,7 +42,7 @@ def sound(run):
     """Everything that is published is as it was written."""
     found = verify_run(run)
     assert found.ok, found.damaged
-    return {step.name for step in checkpoints(run / "checkpoints")}
+    return {step.name.partition(".")[0] for step in checkpoints(run / "checkpoints")}
 
 
 def trial(state, template, run, *options):
@@ -183,3 +188,80 @@ def test_a_line_of_the_log_cut_by_a_kill_or_a_full_disk_costs_no_other(tmp_path)
     log.flush()
     lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_the_only_checkpoint_is_there_until_a_new_one_of_its_step_is(tmp_path, monkeypatch):
+    # As after a signal during validation: the state of the same step is kept again, with the validation.
+    state, store = advance(small_state()), tmp_path / "checkpoints"
+    save(state, store)
+    state.saved = None
+    real, calls = os.rename, []
+
+    def broken(*args):
+        calls.append(args)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", broken)
+        with pytest.raises(OSError, match="Input"):
+            save(state, store)
+    assert [path.name for path in checkpoints(store)] == ["step-00000001"] and len(calls) == 1
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lambda *args: (real(*args), seen.append(len(checkpoints(store)))))
+        save(state, store)
+    assert min(seen) >= 1  # a kill between any two renames finds one
+    assert [path.name for path in checkpoints(store)] == ["step-00000001.2"]
+    again = small_state()
+    assert restore(again, store) == [] and same(again, state)
+    save(advance(state), store)
+    assert [path.name for path in checkpoints(store)] == ["step-00000001.2", "step-00000002"]
+
+
+@pytest.mark.parametrize("where", ["write_weights", "save"])
+def test_a_signal_ends_the_wait_for_room_with_its_own_code(where, undisturbed, tmp_path, monkeypatch, capsys):
+    def full(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(running.checkpoint, where, full)
+    began = time.monotonic()
+    assert cli.main([*words(undisturbed, tmp_path / "run"), "--set", "epochs=1"]) == 143
+    assert time.monotonic() - began < 60
+    said = capsys.readouterr().err
+    assert "could not be written: No space left on device" in said and "error:" not in said
+
+
+def test_no_memory_for_the_copies_pauses_saving_and_hides_no_advice(undisturbed, tmp_path, monkeypatch, capsys):
+    def short(*args):
+        raise MemoryError("copies of the state")
+
+    saving = keeping.Saving(tmp_path / "checkpoints", Log(tmp_path))
+    saving.last -= 10_000
+    with monkeypatch.context() as patch:
+        patch.setattr(running.checkpoint, "save", short)
+        assert "cannot save at step 1: copies of the state" in saving.when_due(advance(small_state()), epoch=True)
+    steps = []
+
+    def gradients(*args):
+        steps.append(1)
+        if len(steps) == 3:
+            monkeypatch.setattr(running.checkpoint, "save", short)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return step.gradients(*args)
+
+    monkeypatch.setitem(running.fit.__globals__, "gradients", gradients)
+    assert cli.main(words(undisturbed, tmp_path / "run")) == 2
+    said = capsys.readouterr().err
+    assert "step 2 is not kept: copies of the state; a resumed run goes on from the beginning" in said
+    assert "error: out of memory in step 3" in said
+
+
+def test_saving_within_an_epoch_never_takes_over_a_fiftieth_either(tmp_path):
+    saving = keeping.Saving(tmp_path / "checkpoints", Log(tmp_path))
+    saving.cost = 60.0
+    saving.last -= keeping.SAVE_SECONDS + 1
+    assert saving.when_due(advance(small_state()), epoch=False) is None and not (tmp_path / "checkpoints").exists()
+    saving.last -= keeping.SHARE * saving.cost
+    saving.when_due(advance(small_state()), epoch=False)
+    assert (tmp_path / "checkpoints").exists()

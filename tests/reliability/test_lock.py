@@ -13,7 +13,8 @@ import pytest
 from commandline import ENVIRONMENT, TINY, resnets
 
 from resnets.errors import InputError
-from resnets.training import lock
+from resnets.models.folder import write_info
+from resnets.training import lock, train
 from resnets.training.lock import holding
 
 
@@ -119,6 +120,7 @@ def test_a_full_disk_is_no_reason_not_to_hold_it(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_train_and_resume_are_refused_while_another_trains_and_leave_its_files_alone(tmp_path):
     run = tmp_path / "run"
     child = hold(run, "time.sleep(100)")
@@ -151,6 +153,7 @@ def test_train_and_resume_are_refused_while_another_trains_and_leave_its_files_a
     assert not (run / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_two_that_name_their_folder_alike_at_once_get_two(tmp_path):
     words = [sys.executable, "-m", "resnets", "train", "digits", *TINY, "--json"]
     both = [
@@ -163,3 +166,23 @@ def test_two_that_name_their_folder_alike_at_once_get_two(tmp_path):
     assert [process.returncode for process in both] == [0, 0], ended
     assert {json.loads(out)["run"] for out, _ in ended} == {"runs/digits-resnet8", "runs/digits-resnet8-2"}
     assert not list(tmp_path.glob("runs/*/.lock"))
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_written_through(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(InputError, match=r"\.lock is a link"), holding(tmp_path):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints"])
+def test_a_link_in_a_run_from_elsewhere_is_not_written_through(tmp_path, name):
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    run.mkdir()
+    write_info(run, {"format": 2, "status": "running"})
+    mine.mkdir() if name == "checkpoints" else mine.write_text("mine")
+    (run / name).symlink_to(mine)
+    with pytest.raises(InputError, match=f"{name} is a link"):
+        train(out=run, resume=True)
+    assert not list(mine.iterdir()) if name == "checkpoints" else mine.read_text() == "mine"

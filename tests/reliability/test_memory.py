@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -21,7 +22,8 @@ from small import SPEC, small_state
 from resnets import cli
 from resnets.data import WorkerDiedError, choose_preprocessing, load_split, open_source, train_batches
 from resnets.data.packed import free_memory
-from resnets.training import Recipe, run, step
+from resnets.data.workers import in_workers
+from resnets.training import Recipe, course, step
 from resnets.training.device import Execution
 from resnets.training.shortage import advice, out_of_memory
 
@@ -143,7 +145,7 @@ def test_within_an_update_nothing_is_kept(tmp_path, monkeypatch, capsys):
             next(state.net.parameters()).add_(1)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setitem(run.fit.__globals__, "update", update)
+    monkeypatch.setitem(course.fit.__globals__, "update", update)
     assert cli.main(["train", "digits", "--arch", str(spec), "--epochs", "1", "--out", str(tmp_path / "run")]) == 2
     assert "out of memory after step 0" in capsys.readouterr().err
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
@@ -193,7 +195,7 @@ def test_a_worker_that_dies_is_named_and_its_batch_is_made_again(photos, tmp_pat
             time.sleep(0.2)  # torch's own handler would raise in here, or in the middle of an update
         return real(*args)
 
-    monkeypatch.setitem(run.fit.__globals__, "gradients", gradients)
+    monkeypatch.setitem(course.fit.__globals__, "gradients", gradients)
     assert cli.main([str(word) for word in words(photos, tmp_path / "run", 2)]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["weights_sha256"] == whole
@@ -225,7 +227,27 @@ def test_the_second_death_at_one_step_is_the_end(photos, tmp_path, monkeypatch, 
         raise WorkerDiedError("process 7, which decodes images, was killed")
         yield
 
-    monkeypatch.setitem(run.fit.__globals__, "train_batches", dead)
+    monkeypatch.setitem(course.fit.__globals__, "train_batches", dead)
     assert cli.main([str(word) for word in words(photos, tmp_path / "run", 2)]) == 2
     err = capsys.readouterr().err
     assert err.count("process 7") == 2 and err.splitlines()[-1].startswith("error: process 7")
+
+
+class Half(torch.utils.data.Dataset):
+    """The second batch is cut off in the pipe by the death of the process that sends it."""
+
+    def __getitem__(self, chunk):
+        if chunk == [1]:
+            time.sleep(0.3)  # until the first is through
+            frame = sys._getframe()
+            while "data_queue" not in frame.f_locals:
+                frame = frame.f_back
+            os.write(frame.f_locals["data_queue"]._writer.fileno(), struct.pack("!i", 1000) + b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.zeros(4)
+
+
+def test_half_a_batch_from_a_dead_process_is_not_waited_for_in_any_epoch():
+    for _ in range(2):
+        with pytest.raises(WorkerDiedError, match=r"process \d+, which decodes images, was killed"):
+            list(in_workers(Half(), [[0], [1], [2]], 1))

@@ -20,10 +20,10 @@ from resnets.errors import InputError
 from resnets.models import build, create
 from resnets.training import NonFiniteError, Recipe, finite, fit, step
 from resnets.training.checkpoint import State, checkpoints, keep_best, restore, save, write_weights
+from resnets.training.course import _better
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers, infinite, largest, overflows
 from resnets.training.optimiser import make_optimisers
-from resnets.training.run import _better
 
 PLAIN = Execution("cpu", "fp32", channels_last=False, compiled=False, deterministic=False)
 PREPROCESSING = Preprocessing(size=8, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -49,10 +49,10 @@ def pictures(n=24):
     return Packed(images=made, labels=torch.arange(n) % 3, names=tuple(f"picture{k}.png" for k in range(n)))
 
 
-def begin(recipe=RECIPE, spec=SPEC):
+def begin(recipe=RECIPE, spec=SPEC, scaler=None):
     net = build(spec, seed=0)
     average = {key: value.clone() for key, value in net.state_dict().items()} if recipe.ema else None
-    return State(net, make_optimisers(net, spec, recipe), average)
+    return State(net, make_optimisers(net, spec, recipe), average, scaler)
 
 
 def training(state, recipe=RECIPE, validate=None, preprocessing=PREPROCESSING):
@@ -327,3 +327,26 @@ def test_looking_costs_less_than_a_fiftieth_of_a_step(monkeypatch):
         )
     )
     assert alone < 0.02 * medians["without"]
+
+
+def test_a_first_step_that_fp16_drops_leaves_no_momentum_of_what_was_in_memory():
+    state = begin(scaler=torch.amp.GradScaler("cpu"))
+    for optimiser in state.optimisers:
+        assert all(not entry["momentum_buffer"].any() for entry in optimiser.state.values())
+    weight, before = state.net.layer1[0].conv1.weight, copy(state)
+    handle = weight.register_hook(lambda gradient: gradient * math.inf)
+    records = training(state)
+    next(records)
+    handle.remove()
+    after = copy(state)
+    assert state.step == 1 and state.scaler.get_scale() < 2.0**16
+    moved = [key for key in before if "running" not in key and "num_batches" not in key]
+    assert all(torch.equal(after[key], before[key]) for key in moved if not key.startswith("average"))
+
+
+def test_a_gradient_that_fp16_can_never_scale_is_named():
+    state = begin(scaler=torch.amp.GradScaler("cpu", init_scale=16.0))
+    state.net.layer1[0].conv1.weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(NonFiniteError, match=r"the gradient of step \d+ is not finite, beginning at .*layer1.0.conv1"):
+        list(training(state))
+    assert state.step <= 5 and all(bool(value.isfinite().all()) for value in copy(state).values())

@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import resnets
+from resnets.data import Packed, Streamed
 from resnets.errors import InputError
 from resnets.models import create, start_from
+from resnets.training.plan import make_plan, resumed_plan
 
 
 def test_everything_but_the_classifier_is_kept_when_the_classes_differ():
@@ -77,3 +81,24 @@ def test_damaged_images_of_every_split_are_named_together_before_training(tmp_pa
     assert all(f"photos/{split}/a/0.png" in str(caught.value) for split in ("train", "val", "test"))
     assert "3 unreadable images of 24" in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_resumed_on_images_packed_as_they_were(tmp_path, monkeypatch):
+    # Crops of packed images and of pictures have other bits, and how much memory is free changes from day to day.
+    folder = tmp_path / "photos" / "train"
+    for number in range(12):
+        (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((64, 64, 3), number, np.uint8)).save(folder / "ab"[number % 2] / f"{number}.png")
+    asked = {
+        "arch": "resnet8", "recipe": "fast", "changes": {"crop": "resized"}, "seed": 0, "out": tmp_path / "run",
+        "workers": 0, "device": "cpu", "precision": "fp32", "deterministic": True, "skip_unreadable": False,
+        "size": None, "weights": None,
+    }  # fmt: skip
+    plan = make_plan(str(tmp_path / "photos"), **asked)
+    assert plan.info["source"]["packed"]["train"] and isinstance(plan.train, Packed)
+    monkeypatch.setattr("resnets.data.packed.free_memory", lambda: 0)
+    assert isinstance(make_plan(str(tmp_path / "photos"), **asked).train, Streamed)
+    assert isinstance(resumed_plan(plan.path, plan.info, None).train, Packed)
+    info = {**plan.info, "source": {**plan.info["source"], "packed": {"train": False, "validation": False}}}
+    monkeypatch.undo()
+    assert isinstance(resumed_plan(plan.path, info, None).train, Streamed)

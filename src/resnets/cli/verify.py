@@ -42,4 +42,6 @@ def verify(
         )
     if not json:
         sound = sum(file.state == "sound" for file in found.files)
-        output.say(f"{run}: {found.status}; {sound} of {len(found.files)} files checked, all sound")
+        unchecked = sum(file.state == "unchecked" for file in found.files)
+        told = f"; nothing says what the other {unchecked} must be" if unchecked else ""
+        output.say(f"{run}: {found.status}; {sound} of {len(found.files)} files checked and sound{told}")

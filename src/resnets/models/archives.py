@@ -13,7 +13,8 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-LARGEST_DIRECTORY = 64 << 20  # bytes; a network's has some hundred a tensor
+LARGEST_DIRECTORY = 16 << 20  # bytes; a network's has some hundred a tensor
+MOST_RECORDS = 100_000  # a ResNet-1202 has 7,000 tensors
 LARGEST_PICKLE = 64 << 20  # bytes of the record that says what the tensors are called
 _CHUNK = 1 << 20
 
@@ -49,7 +50,8 @@ def open_archive(path: Path) -> bytes:
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
         if "data.pkl" not in names or not stored or any("\0" in name for name in names):
             raise BadArchive(_FOREIGN)
-        if len({entry.orig_filename for entry in entries}) < len(entries):
+        # torch's reader does not tell capital letters from small ones.
+        if len({entry.orig_filename.lower() for entry in entries}) < len(entries):
             raise BadArchive("a zip archive with two records of one name; torch.save writes none such")
         checked = any(entry.CRC for entry in entries)
         end, pickle = 0, b""
@@ -85,7 +87,9 @@ def _directory(file: BinaryIO, size: int) -> int:
         sound = sound and entries in (wide_entries, 0xFFFF)
         sound = sound and length in (wide_length, 0xFFFFFFFF) and begin in (wide_begin, 0xFFFFFFFF)
         entries, length, begin = wide_entries, wide_length, wide_begin
-    if not sound or length > LARGEST_DIRECTORY or begin + length + behind != size or entries * 46 > length:
+    if not sound or length > LARGEST_DIRECTORY or entries > MOST_RECORDS:
+        raise BadArchive(DAMAGED)
+    if begin + length + behind != size or entries * 46 > length:
         raise BadArchive(DAMAGED)
     return begin
 

@@ -27,7 +27,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{folder} is not a run folder (it has no run.json); give what `resnets train --out` wrote")
     try:
-        data = file.read_bytes()
+        data = manifest.small_file(file)
         info = json.loads(data)
     except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{file} cannot be read ({error}); it is damaged") from None

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import io
 import pickletools
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 
 MOST_WORDS = 500_000  # opcodes; the checkpoint of a ResNet-152 with its optimiser has a tenth of them
 DEEPEST = 64  # containers within containers
+MOST_HASHED = 5_000_000  # values in keys and sets, where a pair of pairs of … of one value has no end of them
+_HASHING = frozenset(["collections.OrderedDict", "collections.Counter", "builtins.set", "__builtin__.set"])
 
 # What may be called: what tensors are put together with, and the bags of values that training scripts save.
 _CALLED = frozenset(
@@ -42,8 +46,47 @@ class RefusedPickle(Exception):  # noqa: N818  not a fault: it says what the fil
         self.name = name
 
 
+@dataclass(frozen=True)
+class _Value:
+    """What is known of a value on the stack of `survey`: how deep it is, and how many values are in it, unshared."""
+
+    depth: int = 0
+    size: int = 1
+
+
 class _Name(str):
     """A name that the pickle has looked up, on the stack of `survey`."""
+
+
+class _Stack:
+    """What torch's reader has before it."""
+
+    def __init__(self) -> None:
+        self.values: list[_Value | _Name] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, _Value | _Name] = {}
+        self.hashed = 0
+
+    def take(self, start: int) -> list[_Value | _Name]:
+        """Everything from `start` on."""
+        taken = self.values[start:]
+        del self.values[start:]
+        return taken
+
+    def put(self, *items: _Value | _Name, own: _Value | None = None) -> None:
+        """A container of `items`, in addition to what it is already."""
+        parts = [_value(item) for item in items]
+        depth = max([own.depth if own else 0, *(part.depth + 1 for part in parts)])
+        if depth > DEEPEST:
+            raise RefusedPickle("too deep")
+        size = sum((part.size for part in parts), own.size if own else 1)
+        self.values.append(_Value(depth, min(size, 2 * MOST_HASHED)))
+
+    def hash(self, items: Iterable[_Value | _Name]) -> None:
+        """Count the values that torch's reader will hash."""
+        self.hashed += sum(_value(item).size for item in items)
+        if self.hashed > MOST_HASHED:
+            raise RefusedPickle("keys too large")
 
 
 def survey(file: io.BytesIO) -> list[str]:
@@ -56,17 +99,14 @@ def survey(file: io.BytesIO) -> list[str]:
         RefusedPickle: it calls what tensors do not need, is too deep or too long, or is no pickle.
     """
     texts: list[str] = []
-    # Of every value on the stack only its depth is kept: 0 for numbers and text.
-    stack: list[int | _Name] = []
-    marks: list[int] = []
-    memo: dict[int, int | _Name] = {}
+    stack = _Stack()
     try:
         for count, (opcode, value, _) in enumerate(pickletools.genops(file)):
             if count > MOST_WORDS:
                 raise RefusedPickle("too long")
             if isinstance(value, str) and opcode.name in ("BINUNICODE", "SHORT_BINSTRING"):  # the latter of Python 2
                 texts.append(value)
-            _step(opcode, value, stack, marks, memo)
+            _step(opcode.name, value, stack)
     except RefusedPickle:
         raise
     except Exception as error:  # pickletools raises ValueError on what is no pickle, and the stack may run empty
@@ -74,54 +114,45 @@ def survey(file: io.BytesIO) -> list[str]:
     return texts
 
 
-def _step(
-    opcode: pickletools.OpcodeInfo,
-    value: object,
-    stack: list[int | _Name],
-    marks: list[int],
-    memo: dict[int, int | _Name],
-) -> None:
-    word = opcode.name
+def _step(word: str, value: object, stack: _Stack) -> None:
+    values = stack.values
     if word == "GLOBAL":
-        stack.append(_name(str(value).replace(" ", ".", 1)))
+        values.append(_name(str(value).replace(" ", ".", 1)))
     elif word in ("REDUCE", "NEWOBJ"):
-        arguments, called = stack.pop(), stack.pop()
+        arguments, called = values.pop(), values.pop()
         if called not in _CALLED:
             if isinstance(called, _Name):
                 raise RefusedPickle("calls", str(called))
             raise RefusedPickle("it calls what is no function")
-        stack.append(_deeper(arguments))
+        if called in _HASHING:
+            stack.hash([arguments])
+        stack.put(arguments)
     elif word in ("BINPUT", "LONG_BINPUT"):
         assert isinstance(value, int)
-        memo[value] = stack[-1]
+        stack.memo[value] = values[-1]
     elif word in ("BINGET", "LONG_BINGET"):
         assert isinstance(value, int)
-        stack.append(memo[value])
+        values.append(stack.memo[value])
     elif word == "MARK":
-        marks.append(len(stack))
+        stack.marks.append(len(values))
     elif word in ("TUPLE", "APPENDS", "SETITEMS"):
-        start = marks.pop()
-        items = stack[start:]
-        del stack[start:]
-        own = 0 if word == "TUPLE" else stack.pop()
-        stack.append(max([_depth(own), *map(_deeper, items)]))
+        items = stack.take(stack.marks.pop())
+        if word == "SETITEMS":
+            stack.hash(items[::2])
+        stack.put(*items, own=None if word == "TUPLE" else _value(values.pop()))
     elif word in ("TUPLE1", "TUPLE2", "TUPLE3"):
-        size = int(word[-1])
-        items = stack[-size:]
-        del stack[-size:]
-        stack.append(max(map(_deeper, items)))
+        stack.put(*stack.take(len(values) - int(word[-1])))
     elif word in ("APPEND", "SETITEM", "BUILD"):
-        size = 2 if word == "SETITEM" else 1
-        items = stack[-size:]
-        del stack[-size:]
-        own = stack.pop()
-        stack.append(max(_depth(own), *map(_deeper, items)))
+        items = stack.take(len(values) - (2 if word == "SETITEM" else 1))
+        if word == "SETITEM":
+            stack.hash(items[:1])
+        stack.put(*items, own=_value(values.pop()))
     elif word == "BINPERSID":
-        stack[-1] = 0
+        values[-1] = _Value()
     elif word == "STOP":
-        stack.pop()
+        values.pop()
     elif word in _PLAIN:
-        stack.append(0)
+        values.append(_Value())
     elif word not in _WITHOUT_EFFECT:
         raise RefusedPickle("not a pickle of torch's")  # torch does not know the word either
 
@@ -136,12 +167,5 @@ def _name(text: str) -> _Name:
     raise RefusedPickle("names", text)
 
 
-def _depth(value: int | _Name) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _deeper(value: int | _Name) -> int:
-    depth = _depth(value) + 1
-    if depth > DEEPEST:
-        raise RefusedPickle("too deep")
-    return depth
+def _value(item: _Value | _Name) -> _Value:
+    return item if isinstance(item, _Value) else _Value()

@@ -55,15 +55,17 @@ def save(state: State, folder: Path) -> Path:
         NonFiniteError: something in it is not finite; the checkpoints that were there still are.
     """
     require_finite(state)
-    target = folder / f"step-{state.step:08d}"
-    if state.saved == state.step and target.exists():
-        return target
+    same = [path for path in checkpoints(folder) if step_of(path) == state.step]
+    if state.saved == state.step and same:
+        return same[-1]
     sweep(folder)
-    # What else is at `target` was passed over as damaged, or is not known to last.
-    publish_folder(target, lambda aside: _write(state, aside), replace=True)
+    # One of this step lacks the validation after it, or is damaged, or not known to last. It may be all there is, so it
+    # goes when the new one is there.
+    target = folder / (f"step-{state.step:08d}" + (f".{_edition(same[-1]) + 1}" if same else ""))
+    publish_folder(target, lambda aside: _write(state, aside))
     state.saved = state.step
     with suppress(OSError):  # the new one is kept; the old ones can go next time
-        _prune(folder, state.step)
+        _prune(folder, target)
     return target
 
 
@@ -130,8 +132,18 @@ def _restore(state: State, path: Path) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The published checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
+    """The published checkpoints, oldest first: `step-00000123`, or, kept once more at that step, `step-00000123.2`."""
+    found = (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}(\.\d+)?", path.name))
+    return sorted(found, key=lambda path: (step_of(path), _edition(path)))
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint."""
+    return int(path.name.removeprefix("step-").partition(".")[0])
+
+
+def _edition(path: Path) -> int:
+    return int(path.name.partition(".")[2] or 1)
 
 
 def keep_best(state: State, figures: dict[str, float]) -> None:
@@ -154,10 +166,11 @@ def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
     publish(path, lambda aside: save_weights(aside, weights))
 
 
-def _prune(folder: Path, step: int) -> None:
-    """Keep the newest two up to `step`. Later ones were passed over as damaged when the run was resumed."""
+def _prune(folder: Path, newest: Path) -> None:
+    """Keep `newest` and the one of another step before it. Later ones were passed over as damaged on resuming."""
     found = checkpoints(folder)
-    wanted = [path for path in found if int(path.name.removeprefix("step-")) <= step][-KEEP:]
+    before = [path for path in found if step_of(path) < step_of(newest)]
+    wanted = [newest, *before[-(KEEP - 1) :]]
     for path in found:
         if path not in wanted:
             discard(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from resnets.evaluation import Run, write_report
@@ -16,21 +16,26 @@ from resnets.training.plan import Plan
 
 
 def finish(
-    plan: Plan, state: State, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
+    plan: Plan,
+    state: State,
+    received: Sequence[int] = (),
+    interruptible: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[Record]:
     """Write the chosen weights, measure them once on each held-out split, and close the run.
 
     Args:
         plan: of the run.
         state: at its end, and kept.
+        received: signals; one that comes while the disk is waited for ends the wait.
         interruptible: makes a context around what may be left at any point by an exception.
     """
     file = plan.path / "weights.safetensors"
     weights = state.best_weights if state.best and state.best_weights else state.evaluated()
     again = f"the state is saved; resume the run when there is room: resnets train --resume --out {plan.path}"
     for line in insist(
-        lambda: checkpoint.write_weights(file, weights), what=str(file), otherwise=again, patience=PATIENCE
-    ):
+        lambda: checkpoint.write_weights(file, weights), what=str(file), otherwise=again, patience=PATIENCE,
+        received=received,
+    ):  # fmt: skip
         yield Record("note", message=line)
     by = "validation top-1" if state.best else "the last step"
     info = {
@@ -56,7 +61,9 @@ def finish(
         write_report(run)
         close_run(plan.path, info)
 
-    for line in insist(close, what="the report and run.json", otherwise=again, patience=PATIENCE):
+    for line in insist(
+        close, what="the report and run.json", otherwise=again, patience=PATIENCE, received=received
+    ):  # fmt: skip
         yield Record("note", message=line)
     sweep(plan.path / "checkpoints")
     yield Record("note", message=f"report: {plan.path / 'report.html'}")

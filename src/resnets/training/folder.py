@@ -55,6 +55,11 @@ def read_info(path: Path) -> dict[str, Any]:
     """
     if not (path / "run.json").exists():
         raise InputError(f"{path} holds no run to resume (no run.json); start one without --resume")
+    for name in (RECORDS, "checkpoints"):
+        if (path / name).is_symlink():  # in a run from elsewhere it may lead to anything of the user's
+            raise InputError(
+                f"{path / name} is a link, and is not written through; copy the run folder with its contents"
+            )
     info = read_any(path)
     if info.get("imported"):
         raise InputError(

@@ -10,6 +10,7 @@ from resnets.errors import InputError
 from resnets.training import checkpoint
 from resnets.training.checkpoint import State
 from resnets.training.folder import Log
+from resnets.training.shortage import out_of_memory
 
 SAVE_SECONDS = 600.0  # between checkpoints within a long epoch
 SHARE = 50  # saving takes at most one part in so many of the time
@@ -17,10 +18,15 @@ PATIENCE = 600.0  # seconds to wait for room at the end of a training
 STOP_PATIENCE = 20.0  # after a signal, which wants the process gone
 
 
+class UnwrittenError(InputError):
+    """Something could not be written for as long as was waited."""
+
+
 class Saving:
     """When to save: after an epoch, or after ten minutes within one, but never for over a fiftieth of the time.
 
-    A full disk pauses saving, aloud; the training goes on, and saving is tried again when it is next due.
+    A full disk, or no memory for the copies, pauses saving, aloud; the training goes on, and saving is tried again when
+    it is next due.
     """
 
     def __init__(self, store: Path, log: Log) -> None:
@@ -30,13 +36,15 @@ class Saving:
     def when_due(self, state: State, *, epoch: bool) -> str | None:
         """Save if it is time to; returns what the user should know."""
         began = time.monotonic()
-        if began - self.last < (SHARE * self.cost if epoch else SAVE_SECONDS):
+        if began - self.last < max(SHARE * self.cost, 0 if epoch else SAVE_SECONDS):
             return None
         try:
             self.save(state)
             before, self.trouble = self.trouble, None
             told = f"saved again, at step {state.step}" if before else None
-        except OSError as error:
+        except Exception as error:
+            if not isinstance(error, OSError) and not out_of_memory(error):
+                raise
             told = self._pause(state, described(error), began)
         self.last = time.monotonic()
         self.cost = self.last - began
@@ -77,7 +85,7 @@ def insist(
         received: signals; one that comes while waiting ends it.
 
     Raises:
-        InputError: it could not be done; says why and what to do.
+        UnwrittenError: it could not be done; says why and what to do.
     """
     end, pause, signals_before = time.monotonic() + patience, 1.0, len(received)
     while True:
@@ -88,7 +96,7 @@ def insist(
             reason = described(error)
         left = end - time.monotonic()
         if left <= 0 or len(received) > signals_before:
-            raise InputError(f"{what} could not be written: {reason}; {otherwise}")
+            raise UnwrittenError(f"{what} could not be written: {reason}; {otherwise}")
         if pause == 1.0:
             yield f"cannot write {what}: {reason}; trying again for {patience:.0f} s: make room, or free the disk"
         until = time.monotonic() + min(pause, left)
@@ -97,7 +105,9 @@ def insist(
         pause = min(10.0, 2 * pause)
 
 
-def described(error: OSError) -> str:
+def described(error: Exception) -> str:
     """What the system says, and of which file."""
+    if not isinstance(error, OSError):
+        return (str(error).splitlines() or ["not enough memory"])[0]
     where = f" ({error.filename})" if error.filename else ""
     return f"{error.strerror or error}{where}"

@@ -24,6 +24,7 @@ else:
 
 # What a file system without locks says, such as some network ones.
 _WITHOUT = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # nor is a pipe waited for
 _held: set[int] = set()  # descriptors
 
 
@@ -55,11 +56,16 @@ def holding(folder: Path) -> Iterator[str | None]:
 def _acquire(folder: Path) -> tuple[int, str | None]:
     file, told = folder / LOCK, None
     while True:
-        make_folder(folder)
         try:
-            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            make_folder(folder)
+            # No link is followed: in a folder from elsewhere it may lead to any file of the user's.
+            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o666)
         except FileNotFoundError:  # the folder was another's, who took it away
             continue
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise InputError(f"{file} is a link, which resnets never makes; remove it") from None
         try:
             if not _LOCKS:
                 told = _unlocked(folder)

@@ -76,6 +76,9 @@ def make_optimisers(net: nn.Module, spec: NetworkSpec, recipe: Recipe) -> list[t
         groups.append({"params": free, "weight_decay": 0.0})
     momentum = recipe.momentum
     sgd = torch.optim.SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov and momentum > 0, fused=True)
+    if momentum > 0:  # a first step that fp16's scaler drops would leave buffers that nothing was ever written to
+        for weight in (*decayed, *free):
+            sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
     return [sgd, Muon(list(filters.values()), recipe.filter_rate, momentum)] if filters else [sgd]
 
 

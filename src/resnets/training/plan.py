@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,13 +121,14 @@ def make_plan(
             raise InputError("recipe setting mean_image needs images that fit in memory; use --set mean_image=false")
         preprocessing = with_mean_image(preprocessing, data.images)
     skipped = [{"path": name, "reason": reason} for part in loaded.values() for name, reason in part.skipped]
+    packed = {name: isinstance(part, Packed) for name, part in loaded.items()}
     label = wanted.name or "network"
     info = {
         "format": folder.FORMAT, "status": "running", "arch": label, "spec": spec.to_dict(), "recipe": chosen.to_dict(),
         "source": {
             "name": source_name, "path": _path(source_name),
             "splits": {name: len(split) for name, split in source.splits.items()}, "held_out": held_out,
-            "skip_unreadable": skip_unreadable, "skipped": skipped,
+            "skip_unreadable": skip_unreadable, "skipped": skipped, "packed": packed,
         },
         "classes": list(source.classes), "preprocessing": preprocessing.to_dict(), "seed": seed,
         "deterministic": deterministic, "precision": execution.precision,
@@ -170,7 +172,7 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     if sizes != recorded["splits"] or list(source.classes) != info["classes"]:
         raise InputError(f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed")
     preprocessing, recipe = Preprocessing.from_dict(info["preprocessing"]), Recipe.from_dict(info["recipe"])
-    loaded = _load(source, preprocessing, recipe, recorded["skip_unreadable"])
+    loaded = _load(source, preprocessing, recipe, recorded["skip_unreadable"], recorded["packed"])
     _check_skipped(path, recorded, loaded)
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
     choose_execution(device=execution.device, precision=execution.precision)  # refuses a device that is gone
@@ -190,8 +192,13 @@ def _check_skipped(path: Path, recorded: Mapping[str, Any], loaded: Mapping[str,
         raise InputError(f"{path}: cannot be resumed: the image {name} {what}; put it back as it was")
 
 
-def _load(source: Source, preprocessing: Preprocessing, recipe: Recipe, skip: bool) -> dict[str, Packed | Streamed]:
-    """Decode every split, so that all damaged images are named together and before the training, not after it."""
+def _load(
+    source: Source, preprocessing: Preprocessing, recipe: Recipe, skip: bool, packed: Mapping[str, bool] | None = None
+) -> dict[str, Packed | Streamed]:
+    """Decode every split, so that all damaged images are named together and before the training, not after it.
+
+    A resumed run packs what it had `packed`, however much memory is free now: crops of packed images have other bits.
+    """
     loaded: dict[str, Packed | Streamed] = {}
     listed: list[tuple[str, str]] = []
     total = 0
@@ -201,8 +208,9 @@ def _load(source: Source, preprocessing: Preprocessing, recipe: Recipe, skip: bo
             continue
         try:
             loaded[name] = load_split(
-                split, preprocessing, training=name == "train" and recipe.crop == "resized", skip_unreadable=skip
-            )
+                split, preprocessing, training=name == "train" and recipe.crop == "resized", skip_unreadable=skip,
+                memory_limit=None if packed is None else sys.maxsize if packed[name] else 0,
+            )  # fmt: skip
         except UnreadableImagesError as error:
             listed += error.listed
     if listed:

@@ -25,6 +25,8 @@ from resnets.training.finite import (
 )
 from resnets.training.recipe import Recipe
 
+SMALLEST_SCALE = 1.0  # of fp16's gradients; below it they are too large by themselves
+
 
 def gradients(
     compute: Callable[[Tensor], Tensor],
@@ -56,18 +58,22 @@ def gradients(
         total_loss += loss.detach()
         truth = targets if targets.dim() == 1 else targets.argmax(1)
         correct += (logits.detach().argmax(1) == truth).sum()
-    # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps.
-    norm = _norm(parameters) if state.scaler is None else torch.zeros((), device=device)
-    sizes = [total_loss, norm, *(largest(group).to(device) for group in (
+    # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps. But where
+    # they overflow without having been scaled up, scaling them down for ever would hide it.
+    checked = state.scaler is None or state.scaler.get_scale() <= SMALLEST_SCALE
+    norm = _norm(parameters) if checked else torch.zeros((), device=device)
+    sizes = [total_loss, correct, norm, *(largest(group).to(device) for group in (
         buffers.floating, state.net.parameters(), momenta(state.optimisers)
     ))]  # fmt: skip
-    mean_loss, size, statistics, weights, moments = torch.stack([value.float() for value in sizes]).tolist()  # one wait
+    mean_loss, right, size, statistics, weights, moments = torch.stack(
+        [value.float() for value in sizes]
+    ).tolist()  # one wait
     infinity = float("inf")
     if not (abs(mean_loss) < infinity and size < infinity and statistics < infinity) or overflows(
         weights, moments, size, state.optimisers
     ):
         raise _refusal(batch, state, recipe, execution, device, data, buffers, mean_loss)
-    return mean_loss, int(correct), size
+    return mean_loss, int(right), size
 
 
 def _parts(batch: Batch, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
