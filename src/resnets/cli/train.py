@@ -51,7 +51,7 @@ def train(
         int | None,
         Parameter(
             validator=Number(gte=0),
-            help="processes that decode [default: one a core if images do not fit in memory]",
+            help="threads that decode [default: one a core if images do not fit in memory]",
         ),
     ] = None,
     device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps, … [default: auto]")] = None,
@@ -60,6 +60,13 @@ def train(
     ] = None,
     deterministic: Annotated[
         bool, Parameter(negative=(), show_default=False, help="the same bits at every run; slower")
+    ] = False,
+    memory: Annotated[
+        Literal["normal", "low"] | None,
+        Parameter(help="low: less of it, for a third more time and the same weights [default: normal]"),
+    ] = None,
+    cache: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="keep photographs decoded in the user's cache folder")
     ] = False,
     skip_unreadable: Annotated[
         bool, Parameter(negative=(), show_default=False, help="leave damaged images out, and list them")
@@ -90,7 +97,7 @@ def train(
     given: dict[str, Any] = {
         "arch": arch, "recipe": recipe, "overrides": set_, "seed": seed, "epochs": epochs, "workers": workers,
         "device": device, "precision": precision, "size": size, "weights": weights,
-        "threads": threads,
+        "threads": threads, "memory": memory,
     }  # fmt: skip
     _check(source, out, resume)
     from resnets import training
@@ -102,6 +109,7 @@ def train(
         resume=resume,
         deterministic=deterministic,
         skip_unreadable=skip_unreadable,
+        cache=cache,
         display=display,
         # What was not given is left to the defaults of `training.train` or, when resuming, to the run.
         **{key: value for key, value in given.items() if value is not None},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from resnets.data.augmentation import Augmentation
 from resnets.data.builtin import BUILTIN
-from resnets.data.decoding import IMAGE_SUFFIXES, UnreadableImage, read_image
+from resnets.data.cache import kept_side, offer
+from resnets.data.decoding import IMAGE_SUFFIXES, UnreadableImage, read_image, read_reduced
 from resnets.data.doctor import examine
 from resnets.data.loading import Batch, eval_batches, steps_per_epoch, train_batches
 from resnets.data.measuring import choose_preprocessing
@@ -40,12 +41,15 @@ __all__ = [
     "find_unreadable",
     "free_memory",
     "hold_out",
+    "kept_side",
     "load_split",
     "montage",
+    "offer",
     "open_source",
     "pack",
     "preprocessing_of",
     "read_image",
+    "read_reduced",
     "refuse",
     "seed_of",
     "steps_per_epoch",

@@ -7,8 +7,9 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -20,6 +21,7 @@ IMAGE_SUFFIXES = frozenset(f".{word}" for word in _WORDS.split())
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 _SCANS = 500  # of a JPEG: a progressive one has about ten, and each goes through the whole picture
 _LARGEST = 1 << 30  # bytes of a file; the largest picture that is decoded has less, uncompressed, in 16 bits
+_LYING = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _SIXTEEN_BIT = frozenset(["I", "I;16", "I;16B", "I;16L", "I;16N"])
 
 
@@ -33,6 +35,28 @@ class UnreadableImage(Exception):  # noqa: N818  the contract's name: it says wh
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+Reduction = Callable[[int, int], int]
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A picture as `read_image` gives it, or smaller.
+
+    Attributes:
+        picture: its sides are those of `whole` divided by `scale` and rounded up.
+        whole: width and height of the picture that it stands for.
+        scale: 1, 2, 4 or 8.
+    """
+
+    picture: Image.Image
+    whole: tuple[int, int]
+    scale: int = 1
+
+    def box(self, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
+        """A box of the whole picture, in the pixels of this one."""
+        return left / self.scale, top / self.scale, right / self.scale, bottom / self.scale
 
 
 def read_image(data: bytes | str | os.PathLike[str], name: str | None = None) -> Image.Image:
@@ -51,16 +75,48 @@ def read_image(data: bytes | str | os.PathLike[str], name: str | None = None) ->
     Raises:
         UnreadableImage: missing, truncated, corrupt, no image, or so large that it is more likely an attack.
     """
+    return read_reduced(data, name).picture
+
+
+def read_reduced(
+    data: bytes | str | os.PathLike[str], name: str | None = None, reduction: Reduction | None = None
+) -> Reduced:
+    """Decode an image as `read_image` does, a JPEG at 1/2, 1/4 or 1/8 of its size where that is enough.
+
+    libjpeg then computes that many fewer pixels out of the same coefficients (a 4x4, 2x2 or 1x1 inverse cosine
+    transform in place of an 8x8 one), each about the mean of those that it stands for.
+
+    Args:
+        data: the encoded bytes, or a file's path.
+        name: what to call it in errors; the path by default.
+        reduction: by what both sides may be divided, of a picture of this width and height (upright); rounded down
+            to 1, 2, 4 or 8.
+
+    Raises:
+        UnreadableImage: as `read_image` does.
+    """
     if name is None:
         name = "<bytes>" if isinstance(data, bytes) else os.fspath(data)
-    try:
+    with _explained(name):
         encoded = data if isinstance(data, bytes) else _bytes(data, name)
         if not encoded:
             raise UnreadableImage(name, "the file is empty")
         if encoded.startswith(b"\xff\xd8") and encoded.count(b"\xff\xda") > _SCANS:
             raise UnreadableImage(name, f"a JPEG of more than {_SCANS} scans, which would take minutes to decode")
+        if reduction is not None and encoded.startswith(b"\xff\xd8"):
+            # Whatever goes wrong here is tried, and if need be explained, below: what is refused depends on no scale.
+            with suppress(Exception), Image.open(io.BytesIO(encoded), formats=_formats()) as picture:
+                return _reduced(picture, reduction)
         with Image.open(io.BytesIO(encoded), formats=_formats()) as picture:
-            return _upright(picture)
+            upright = _upright(picture)
+            return Reduced(upright, upright.size)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Give whatever Pillow raises within it as `UnreadableImage`."""
+    try:
+        yield
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
@@ -73,6 +129,22 @@ def read_image(data: bytes | str | os.PathLike[str], name: str | None = None) ->
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         reason = " ".join(reason.split()).replace("could not create decoder object", "truncated or damaged")
         raise UnreadableImage(name, reason[:200] or type(problem).__name__) from problem
+
+
+def _reduced(picture: Image.Image, reduction: Reduction) -> Reduced:
+    """Load a JPEG that has been opened, at the scale that is asked for."""
+    width, height = picture.size
+    _check_bomb(picture)
+    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
+    whole = (height, width) if turned else (width, height)
+    scale = 1 << min(3, max(reduction(*whole), 1).bit_length() - 1)
+    drafted = picture.draft(picture.mode, (max(1, width // scale), max(1, height // scale))) if scale > 1 else None
+    scale = round(width / drafted[1][2]) if drafted else 1
+    expected = picture.size[::-1] if turned else picture.size
+    upright = _upright(picture)
+    if upright.size != expected:
+        raise ValueError("not turned as its header said")
+    return Reduced(upright, whole, scale)
 
 
 @functools.cache
@@ -95,9 +167,13 @@ def _bytes(path: str | os.PathLike[str], name: str) -> bytes:
         return file.read(_LARGEST)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _check_bomb(picture: Image.Image) -> None:
     if Image.MAX_IMAGE_PIXELS and picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
         raise Image.DecompressionBombError
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    _check_bomb(picture)
     mode, kind = picture.mode, picture.format
     picture.load()
     try:
@@ -107,7 +183,7 @@ def _upright(picture: Image.Image) -> Image.Image:
     except Exception:  # broken EXIF data beside sound pixels: the pixels are what counts
         turned = False
     result = to_grey_or_rgb(picture)
-    if result is picture and not turned:
+    if result is picture and not turned and getattr(picture, "fp", None) is not None:
         result = picture.copy()  # detached from the file that is about to be closed
     result.info = {"mode": mode, "format": kind}
     return result

@@ -63,7 +63,18 @@ def crop_boxes(
     torchvision's rule: an area uniform in `scale`, a shape log-uniform in [3/4, 4/3], ten tries; then the central
     box whose shape is the nearest allowed one.
     """
-    numbers = draws(seed, epoch, indices, Stream.CROP, 4 * TRIES)
+    return boxes_in(widths, heights, crop_numbers(seed, epoch, indices), scale)
+
+
+def crop_numbers(seed: int, epoch: int, indices: ArrayLike) -> NDArray[np.float64]:
+    """Return float64 [B, 40] in [0, 1): what decides each picture's random resized crop, whatever its size."""
+    return draws(seed, epoch, indices, Stream.CROP, 4 * TRIES)
+
+
+def boxes_in(
+    widths: NDArray[np.int64], heights: NDArray[np.int64], numbers: NDArray[np.float64], scale: tuple[float, float]
+) -> NDArray[np.int64]:
+    """The boxes of `crop_boxes`, from their `crop_numbers`."""
     boxes, fits = random_boxes(numbers, widths, heights, scale, _SHAPES)
     shape = np.clip(widths / heights, *_SHAPES)
     w = np.minimum(widths, np.rint(heights * shape)).astype(np.int64)

@@ -16,12 +16,14 @@ from torch.utils.data import Dataset
 
 from resnets.data.augmentation import Augmentation, augment, move
 from resnets.data.decoding import UnreadableImage, quietly
-from resnets.data.geometry import crop_boxes
+from resnets.data.geometry import crop_numbers, flip_bits
 from resnets.data.mixing import erase, mix
 from resnets.data.packed import Packed, Streamed
-from resnets.data.preprocessing import INTERPOLATIONS, Preprocessing
+from resnets.data.preprocessing import Preprocessing
 from resnets.data.random import epoch_order
 from resnets.data.split import refuse
+from resnets.data.threads import in_parts
+from resnets.data.views import put
 from resnets.data.workers import in_workers
 
 
@@ -75,7 +77,7 @@ def train_batches(
         num_classes: length of a mixed target.
         start: the batch to begin with, as after an interruption; the ones before it are not made.
         size: side in pixels to which the batches are resized (progressive resizing).
-        workers: processes that decode and augment, where there is enough to do for them.
+        workers: threads that decode, or processes where a policy augments.
         drop_last: leave out a last batch that is smaller.
         memory_format: of the images.
 
@@ -88,8 +90,7 @@ def train_batches(
     making = _Making(data, preprocessing, augmentation, seed, epoch)
     mean_image = preprocessing.mean_pixels()
     mixing = augmentation.mixup > 0 or augmentation.cutmix > 0
-    busy = isinstance(data, Streamed) or augmentation.policy != "none"
-    for pixels, indices in _made(making, chunks, workers if busy else 0):
+    for pixels, indices in _made(making, chunks, workers, memory_format):
         moved = None
         if mean_image is not None:
             # The mean goes where augmentation takes the pixels, so that what padding adds is exactly zero.
@@ -124,7 +125,7 @@ def eval_batches(
     indices = np.arange(len(data))
     chunks = [indices[begin : begin + batch_size] for begin in range(0, len(data), batch_size)]
     making = _Making(data, preprocessing, None, 0, 0)
-    for pixels, indices in _made(making, chunks, workers if isinstance(data, Streamed) else 0):
+    for pixels, indices in _made(making, chunks, workers, memory_format):
         chosen = torch.from_numpy(indices)
         targets = data.labels[chosen.to(data.labels.device)]
         yield Batch(preprocessing.normalise(pixels, memory_format), targets, chosen)
@@ -132,7 +133,7 @@ def eval_batches(
 
 @dataclass(frozen=True, eq=False)
 class _Making(Dataset[Any]):
-    """Makes a batch's pixels from its indices: uint8 [B, C, S, S], in this process or in a worker."""
+    """Makes a batch's pixels from its indices: in this thread, in several, or in another process."""
 
     data: Packed | Streamed
     preprocessing: Preprocessing
@@ -141,60 +142,98 @@ class _Making(Dataset[Any]):
     epoch: int
 
     def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8] | tuple[str, str]:
-        """The pixels, or the name and the reason of an image that cannot be read.
+        """The pixels uint8 [B, C, S, S], or the name and the reason of an image that cannot be read.
 
         As an array, which goes through a pipe: tensors go through /dev/shm, which containers keep too small.
         """
+        if isinstance(self.data, Packed):
+            return self.packed(self.data.images, indices).numpy()
+        side = self.preprocessing.size
+        pixels = np.empty((len(indices), side, side, self.preprocessing.channels), dtype=np.uint8)
         try:
-            return self.pixels(indices).numpy()
+            with quietly():
+                self.fill(self.data, indices, pixels)
         except UnreadableImage as problem:  # as a value: an exception would lose its name between processes
             return problem.name, problem.reason
+        return pixels.transpose(0, 3, 1, 2)
 
-    def pixels(self, indices: NDArray[np.int64]) -> Tensor:
+    def packed(self, images: Tensor, indices: NDArray[np.int64]) -> Tensor:
+        return self._augmented(images[torch.from_numpy(indices).to(images.device)], indices, cropped=False)
+
+    def fill(self, data: Streamed, indices: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
+        """Write views of the images at `indices` into `pixels`, uint8 [B, S, S, C], augmented.
+
+        Raises:
+            UnreadableImage: an image could not be read any more.
+        """
         augmentation = self.augmentation
-        cropped = False
-        if isinstance(self.data, Packed):
-            images = self.data.images[torch.from_numpy(indices).to(self.data.images.device)]
+        if augmentation is None or augmentation.crop != "resized":
+            for index, place in zip(indices, pixels, strict=True):
+                place[:] = self.preprocessing.pixels(data.split.reduced(int(index), self.preprocessing.reduction))
+            cropped = False
         else:
-            cropped = augmentation is not None and augmentation.crop == "resized"
-            with quietly():
-                images = torch.stack([self._view(self.data, int(index), cropped) for index in indices])
-        if augmentation is None:
+            self._fill_crops(data, indices, pixels, augmentation)
+            cropped = True
+            if augmentation.policy == "none":
+                return
+        if augmentation is not None:
+            images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+            pixels[:] = self._augmented(images, indices, cropped=cropped).permute(0, 2, 3, 1).numpy()
+
+    def _fill_crops(
+        self, data: Streamed, indices: NDArray[np.int64], pixels: NDArray[np.uint8], augmentation: Augmentation
+    ) -> None:
+        """Random resized crops; mirrored while they are written, unless `augment` is yet to come and will do that."""
+        numbers = crop_numbers(self.seed, self.epoch, indices)
+        flips = None if augmentation.policy != "none" else flip_bits(self.seed, self.epoch, indices, augmentation.flip)
+        for row, index in enumerate(indices):
+            view = data.crop(int(index), numbers[row], augmentation.scale, self.preprocessing)
+            put(view, pixels[row], flips is not None and bool(flips[row]))
+
+    def _augmented(self, images: Tensor, indices: NDArray[np.int64], *, cropped: bool) -> Tensor:
+        if self.augmentation is None:
             return images
         return augment(
-            images, indices, augmentation, self.preprocessing, seed=self.seed, epoch=self.epoch, cropped=cropped
+            images, indices, self.augmentation, self.preprocessing, seed=self.seed, epoch=self.epoch, cropped=cropped
         )
-
-    def _view(self, data: Streamed, index: int, cropped: bool) -> Tensor:
-        picture = data.split.image(index)
-        if not cropped or self.augmentation is None:
-            return self.preprocessing.image(picture)
-        width, height = (np.array([side]) for side in picture.size)
-        box = crop_boxes(self.seed, self.epoch, [index], width, height, self.augmentation.scale)
-        left, top, wide, high = (int(value) for value in box[0])
-        side = self.preprocessing.size
-        picture = self.preprocessing.convert(picture).resize(
-            (side, side),
-            INTERPOLATIONS[self.preprocessing.interpolation],
-            box=(left, top, left + wide, top + high),
-        )
-        pixels = np.asarray(picture).reshape(side, side, self.preprocessing.channels)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
 def _made(
-    making: _Making, chunks: Sequence[NDArray[np.int64]], workers: int
+    making: _Making,
+    chunks: Sequence[NDArray[np.int64]],
+    workers: int,
+    memory_format: torch.memory_format | None = None,
 ) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """The pixels and indices of each chunk, in order."""
-    if workers and len(chunks) > 1 and making.data.labels.device.type == "cpu":
+    """The pixels, uint8 [B, C, S, S], and indices of each chunk, in order; they hold until the next are asked for.
+
+    Streams are decoded and resized in threads: Pillow and torch leave Python's lock meanwhile, and no batch has to go
+    through a pipe (benchmarks/photographs.py measures both). A policy keeps the lock, so it goes to processes.
+    """
+    data, augmentation = making.data, making.augmentation
+    policy = augmentation is not None and augmentation.policy != "none"
+    if workers and policy and len(chunks) > 1 and data.labels.device.type == "cpu":
         with closing(in_workers(making, chunks, min(workers, len(chunks)))) as results:
             for chunk, result in zip(chunks, results, strict=True):
                 if isinstance(result, tuple):
-                    raise refuse([result], len(making.data))
+                    raise refuse([result], len(data))
                 yield torch.from_numpy(result), chunk
         return
-    for chunk in chunks:
-        try:
-            yield making.pixels(chunk), chunk
-        except UnreadableImage as problem:
-            raise refuse([(problem.name, problem.reason)], len(making.data)) from problem
+    if isinstance(data, Packed):
+        for chunk in chunks:
+            yield making.packed(data.images, chunk), chunk
+        return
+    side, channels = making.preprocessing.size, making.preprocessing.channels
+    last = memory_format == torch.channels_last
+    shape = (side, side, channels) if last else (channels, side, side)
+
+    def fill(indices: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
+        making.fill(data, indices, pixels if last else pixels.transpose(0, 2, 3, 1))
+
+    threads = 0 if policy else workers  # the policies draw from torch's one generator
+    try:
+        with quietly(), closing(in_parts(fill, chunks, shape, threads)) as arrays:
+            for chunk, array in zip(chunks, arrays, strict=True):
+                images = torch.from_numpy(array)
+                yield images.permute(0, 3, 1, 2) if last else images, chunk
+    except UnreadableImage as problem:
+        raise refuse([(problem.name, problem.reason)], len(data)) from problem

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from resnets.data.decoding import UnreadableImage
+from resnets.data.decoding import Reduced, UnreadableImage
 from resnets.data.preprocessing import SMALL, Preprocessing
 from resnets.data.split import Split, in_threads
 from resnets.errors import InputError
@@ -77,19 +76,23 @@ def _sample(split: Split, most: int) -> list[_Facts]:
         found = []
         for index in indices:
             with suppress(UnreadableImage):
-                found.append(_facts(split.image(int(places[index]))))
+                found.append(_facts(split.reduced(int(places[index]), _to_photo)))
         return found
 
     return [item for part in in_threads(look, n) for item in part]
 
 
-def _facts(picture: Image.Image) -> _Facts:
-    size, grey = picture.size, picture.mode == "L"
-    factor = min(size) // _PHOTO
+def _to_photo(width: int, height: int) -> int:
+    return min(width, height) // _PHOTO
+
+
+def _facts(given: Reduced) -> _Facts:
+    picture = given.picture
+    factor = min(picture.size) // _PHOTO
     if factor > 1:  # the deviation of a photograph at about the scale at which the network sees it
         picture = picture.reduce(factor)
     of = {
         channels: np.array(picture.convert(mode).histogram(), dtype=np.int64).reshape(channels, 256)
         for channels, mode in ((1, "L"), (3, "RGB"))
     }
-    return _Facts(size, grey, of)
+    return _Facts(given.whole, picture.mode == "L", of)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from resnets.data.cache import Pictures, files_of, keep
 from resnets.data.decoding import UnreadableImage
 from resnets.data.preprocessing import SMALL, Preprocessing
-from resnets.data.split import Split, find_unreadable, in_threads, refuse, subset
+from resnets.data.split import Split, Subset, find_unreadable, in_threads, refuse, smallest, subset
+from resnets.data.views import box_in, crop, resized, shrunk
 from resnets.errors import InputError
 
 
@@ -51,17 +55,47 @@ class Streamed:
         split: the images, all of them readable when `load_split` looked.
         labels: int64 [n].
         skipped: (name, reason) of the images left out because they could not be read.
+        side: larger pictures are scaled to this shorter side before crops are cut out of them; None takes them whole.
+        pictures: of the whole split, so scaled, where they are kept on the disk.
+        notes: what the user should be told of that.
     """
 
     split: Split
     labels: Tensor
     skipped: tuple[tuple[str, str], ...] = ()
+    side: int | None = None
+    pictures: Pictures | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def name(self, index: int) -> str:
         return self.split.name(index)
+
+    def crop(
+        self, index: int, numbers: NDArray[np.float64], scale: tuple[float, float], preprocessing: Preprocessing
+    ) -> NDArray[np.uint8]:
+        """The random resized crop that an image's `crop_numbers`, float64 [40], choose: uint8 [S, S, C].
+
+        Raises:
+            UnreadableImage: it cannot be read any more.
+        """
+        if self.side is not None:
+            if self.pictures is None:
+                kept = shrunk(self.split, index, self.side, preprocessing.channels)
+            else:
+                kept = self.pictures[int(self.split.indices[index]) if isinstance(self.split, Subset) else index]
+            left, top, wide, high = box_in(kept.shape[1], kept.shape[0], numbers, scale)
+            return resized(kept[top : top + high, left : left + wide], preprocessing)
+        box = cache(lambda width, height: box_in(width, height, numbers, scale))
+
+        def reduction(width: int, height: int) -> int:
+            """So that the box still has the network's size in each direction."""
+            return min(box(width, height)[2:]) // preprocessing.size
+
+        given = self.split.reduced(index, reduction)
+        return crop(given, box(*given.whole), preprocessing)
 
 
 def pack(
@@ -80,7 +114,7 @@ def pack(
         failed = []
         for index in indices:
             try:
-                target[index] = preprocessing.pixels(split.image(index)).transpose(2, 0, 1)
+                target[index] = preprocessing.pixels(split.reduced(index, preprocessing.reduction)).transpose(2, 0, 1)
             except UnreadableImage as problem:
                 failed.append((index, problem.name, problem.reason))
         return failed
@@ -102,6 +136,7 @@ def load_split(
     skip_unreadable: bool = False,
     workers: int = 0,
     memory_limit: int | None = None,
+    keep_side: int | None = None,
 ) -> Packed | Streamed:
     """Pack a split if it fits in memory, else check that it can be read and stream it.
 
@@ -117,6 +152,8 @@ def load_split(
         skip_unreadable: leave unreadable images out, and list them in `skipped`, instead of refusing.
         workers: threads that decode now; 0 is one a core.
         memory_limit: bytes that packed images may take; by default two fifths of what is free.
+        keep_side: of class folders that stream for training, keep the decoded pictures on the disk if that can be
+            done, and in any case train on them scaled to this shorter side where they are larger.
 
     Raises:
         InputError: unreadable images, all of them named, unless they are to be skipped; or no readable one.
@@ -126,11 +163,26 @@ def load_split(
     originals = not training or preprocessing.size <= SMALL or _native(split, preprocessing.size)
     if need <= limit and originals:
         return pack(split, preprocessing, skip_unreadable=skip_unreadable, workers=workers)
-    failed = find_unreadable(split)
+    files = files_of(split) if training and keep_side is not None else None
+    pictures: Pictures | None = None
+    notes: tuple[str, ...] = ()
+    if files is not None and keep_side is not None:
+        pictures, told = keep(files, keep_side, preprocessing.channels)
+        notes = (told,)
+    failed = find_unreadable(split) if pictures is None else _failed(split, pictures)
     skipped = _check(failed, len(split), skip_unreadable)
     if failed:
         split = subset(split, _others(failed, len(split)))
-    return Streamed(split, torch.from_numpy(np.ascontiguousarray(split.labels, dtype=np.int64)), skipped)
+    labels = torch.from_numpy(np.ascontiguousarray(split.labels, dtype=np.int64))
+    return Streamed(split, labels, skipped, keep_side if files is not None else None, pictures, notes)
+
+
+def _failed(split: Split, pictures: Pictures) -> list[tuple[int, str, str]]:
+    """What `find_unreadable` finds, as it was found when the pictures were kept."""
+    if not isinstance(split, Subset):
+        return list(pictures.failed)
+    place = {int(index): number for number, index in enumerate(split.indices)}
+    return sorted((place[index], name, reason) for index, name, reason in pictures.failed if index in place)
 
 
 def free_memory() -> int:
@@ -171,7 +223,7 @@ def _native(split: Split, size: int) -> bool:
     n = min(len(split), 64)
     for index in range(n):
         try:
-            if split.image(index * len(split) // n).size != (size, size):
+            if split.reduced(index * len(split) // n, smallest).whole != (size, size):
                 return False
         except UnreadableImage:
             continue

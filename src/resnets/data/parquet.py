@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnets.data.decoding import UnreadableImage, read_image
+from resnets.data.decoding import Reduced, Reduction, UnreadableImage, read_image, read_reduced
 from resnets.data.split import Source, Split
 from resnets.errors import InputError
 
@@ -70,6 +70,12 @@ class ParquetSplit:
         return f"{self._title}[{index}]"
 
     def image(self, index: int) -> Image.Image:
+        return read_image(self._encoded(index), self.name(index))
+
+    def reduced(self, index: int, reduction: Reduction) -> Reduced:
+        return read_reduced(self._encoded(index), self.name(index), reduction)
+
+    def _encoded(self, index: int) -> bytes:
         group = int(np.searchsorted(self._starts, index, side="right")) - 1
         try:
             value = self._read(group)[index - int(self._starts[group])].as_py()
@@ -77,7 +83,7 @@ class ParquetSplit:
             raise UnreadableImage(self.name(index), " ".join(str(problem).split())[:200]) from problem
         if value is None:
             raise UnreadableImage(self.name(index), "the row has no image bytes")
-        return read_image(value, self.name(index))
+        return value
 
     def _read(self, group: int) -> Any:
         with self._lock:

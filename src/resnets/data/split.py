@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from resnets.data.decoding import UnreadableImage, quietly, read_image
+from resnets.data.decoding import Reduced, Reduction, UnreadableImage, quietly, read_image, read_reduced
 from resnets.data.random import Stream, sort_keys
 from resnets.errors import InputError
 
@@ -34,6 +34,9 @@ class Split(Protocol):
 
     def image(self, index: int) -> Image.Image:
         """The decoded picture: mode L or RGB, upright, first frame; raises UnreadableImage."""
+
+    def reduced(self, index: int, reduction: Reduction) -> Reduced:
+        """The picture, smaller where that saves decoding it whole: see `read_reduced`; raises UnreadableImage."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,9 @@ class ArraySplit:
     def image(self, index: int) -> Image.Image:
         return Image.fromarray(self.images[index])
 
+    def reduced(self, index: int, reduction: Reduction) -> Reduced:
+        return Reduced(self.image(index), (self.images.shape[2], self.images.shape[1]))
+
 
 @dataclass(frozen=True, eq=False)
 class FileSplit:
@@ -88,6 +94,9 @@ class FileSplit:
 
     def image(self, index: int) -> Image.Image:
         return read_image(self.paths[index])
+
+    def reduced(self, index: int, reduction: Reduction) -> Reduced:
+        return read_reduced(self.paths[index], reduction=reduction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +115,9 @@ class Subset:
 
     def image(self, index: int) -> Image.Image:
         return self.whole.image(int(self.indices[index]))
+
+    def reduced(self, index: int, reduction: Reduction) -> Reduced:
+        return self.whole.reduced(int(self.indices[index]), reduction)
 
 
 def subset(split: Split, indices: ArrayLike) -> Split:
@@ -190,12 +202,17 @@ def find_unreadable(split: Split) -> list[tuple[int, str, str]]:
         found = []
         for index in indices:
             try:
-                split.image(index)
+                split.reduced(index, smallest)  # reads every coefficient, so that what is damaged is found
             except UnreadableImage as problem:
                 found.append((index, problem.name, problem.reason))
         return found
 
     return [item for part in in_threads(check, len(split)) for item in part]
+
+
+def smallest(width: int, height: int) -> int:
+    """The `Reduction` that is enough to see whether an image can be read, and how large it is."""
+    return 8
 
 
 class UnreadableImagesError(InputError):

@@ -1,4 +1,4 @@
-"""Where a network runs."""
+"""Where a network runs, and what multiplies bf16 there."""
 
 from __future__ import annotations
 
@@ -22,3 +22,14 @@ def pick_device(device: torch.device | str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"no device '{device}' on this machine; use auto or cpu") from None
     return place
+
+
+def multiplies_bf16(kind: str) -> bool:
+    """Whether a kind of device (`cpu`, `cuda`, …) here multiplies bf16 natively."""
+    if kind == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    if kind != "cpu":
+        return False
+    # oneDNN emulates bf16 where the processor lacks it, at half the speed of fp32: only native support counts.
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, test, lambda: False)() for test in tests)

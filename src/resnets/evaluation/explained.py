@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from resnets.data import UnreadableImage, read_image
+from resnets.data import UnreadableImage, read_image, read_reduced
 from resnets.data.decoding import quietly
 from resnets.errors import InputError, nearest
 from resnets.evaluation import overlay
@@ -151,10 +151,12 @@ def _explain(
 ) -> Explained:
     try:
         with quietly():
-            picture = read_image(file)
+            given = read_reduced(file, reduction=run.preprocessing.reduction)
+            # The network sees what `predict` shows it; what is drawn on is whole.
+            picture = given.picture if given.scale == 1 or target is None else read_image(file)
     except UnreadableImage as error:
         return Explained(file, error=error.reason)
-    batch = run.preprocessing.normalise(run.preprocessing.image(picture)[None]).to(place)
+    batch = run.preprocessing.normalise(run.preprocessing.image(given)[None]).to(place)
     found, answers = class_activation_maps(module, batch)
     cells, logits = found[0].float().cpu(), answers[0].float().cpu()
     if not bool(logits.isfinite().all()):
@@ -167,7 +169,7 @@ def _explain(
         ClassMap(run.classes[k], k, float(logits[k]), float(probabilities[k]), biases[k], cells[k].numpy())
         for k in dict.fromkeys([*order[:top], *named])
     )
-    seen = run.preprocessing.seen(*picture.size)
+    seen = run.preprocessing.seen(*given.whole)
     if target is not None:
         drawn = _draw(picture, file, maps, seen)
         target.parent.mkdir(parents=True, exist_ok=True)

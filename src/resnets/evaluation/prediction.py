@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from resnets.data import IMAGE_SUFFIXES, Preprocessing, UnreadableImage, read_image
+from resnets.data import IMAGE_SUFFIXES, Preprocessing, UnreadableImage, read_reduced
 from resnets.data.decoding import quietly
 from resnets.data.folders import images_below
 from resnets.data.split import cores
@@ -42,7 +42,7 @@ class Prediction:
 
 
 def predict(
-    module: nn.Module,
+    module: Callable[[Tensor], Tensor],
     files: Sequence[str],
     classes: Sequence[str],
     preprocessing: Preprocessing,
@@ -52,7 +52,7 @@ def predict(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
 ) -> Iterator[Prediction]:
-    """Yield one prediction a file, in their order; `module` is in evaluation mode and on `device`.
+    """Yield one prediction a file, in their order; `module` gives logits of normalised images on `device`.
 
     A file that is missing or cannot be decoded yields a prediction with an error.
 
@@ -64,7 +64,7 @@ def predict(
 
     def decode(file: str) -> Tensor | str:
         try:
-            return preprocessing.image(read_image(file))
+            return preprocessing.image(read_reduced(file, reduction=preprocessing.reduction))
         except UnreadableImage as error:
             return error.reason
 
@@ -83,7 +83,7 @@ def predict(
 
 
 def _classify(
-    module: nn.Module,
+    module: Callable[[Tensor], Tensor],
     images: Sequence[Tensor],
     preprocessing: Preprocessing,
     *,

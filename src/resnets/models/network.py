@@ -15,6 +15,7 @@ from resnets.models.layers import (
     weight_layer,
     weight_normalised,
 )
+from resnets.models.segments import recomputed
 from resnets.models.shortcuts import Gating
 from resnets.models.units import Unit
 
@@ -29,9 +30,11 @@ class ResNet(nn.Module):
 
     Attributes:
         initialised: after `create(weights=…)`, the keys whose values are not those of the weights.
+        recompute: in training, keep less for the backward pass and compute it again there (models/segments.py).
     """
 
     initialised: tuple[str, ...] = ()
+    recompute: bool = False
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -64,25 +67,39 @@ class ResNet(nn.Module):
         Returns:
             Name → [B, channels, height, width] (linear units: [B, width]).
         """
+        x = self.entry(x)
+        maps = {"stem": x}
+        for stage in range(1, len(self.spec.units) + 1):
+            x = getattr(self, f"layer{stage}")(x)
+            maps[f"stage{stage}"] = x
+        maps[f"stage{len(self.spec.units)}"] = self.ending(x)
+        return maps
+
+    def entry(self, x: Tensor) -> Tensor:
+        """The stem: images [B, C, H, W] to the input of the first unit."""
         if self.spec.unit == "linear":
             x = torch.flatten(x, 1)
         x = self.conv1(x)
         if self.spec.stem_norm:
             x = self.relu(self.bn1(x))
-        x = self.maxpool(x)
-        maps = {"stem": x}
-        for stage in range(1, len(self.spec.units) + 1):
-            x = getattr(self, f"layer{stage}")(x)
-            maps[f"stage{stage}"] = x
+        return self.maxpool(x)
+
+    def ending(self, x: Tensor) -> Tensor:
+        """What follows the last unit, before the pooling."""
         for step in self.final:
             x = getattr(self, step)(x)
-        maps[f"stage{len(self.spec.units)}"] = x
-        return maps
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W], normalised, to logits [B, classes]."""
-        x = self.stages(x)[f"stage{len(self.spec.units)}"]
-        return self.fc(torch.flatten(self.avgpool(x), 1))
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recomputed(self, x)
+        return self.classify(self.stages(x)[f"stage{len(self.spec.units)}"])
+
+    def classify(self, x: Tensor) -> Tensor:
+        """What goes to the pooling, [B, channels, h, w], to logits [B, classes]."""
+        logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
+        return logits
 
     def each_unit(self) -> list[Unit]:
         """All units, from the stem to the head."""
@@ -133,7 +150,8 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
 
             return VGG19(spec)
         net = ResNet(spec)
-        initialise(net)
+        if net.fc.weight.device.type != "meta":  # there is nothing to set there, and drawing loads the compiler (2 s)
+            initialise(net)
         for unit in net.each_unit():
             if isinstance(unit.join, Gating):
                 unit.join.initialise()

@@ -25,6 +25,7 @@ from resnets.training.ending import finish
 from resnets.training.finite import NonFiniteError
 from resnets.training.keeping import PATIENCE, STOP_PATIENCE, Saving, UnwrittenError, described, insist
 from resnets.training.loop import Record, fit
+from resnets.training.memory import LOW_COST
 from resnets.training.optimiser import make_optimisers
 from resnets.training.plan import Plan
 from resnets.training.shortage import advice, out_of_memory
@@ -205,7 +206,8 @@ def _headline(plan: Plan) -> str:
     form = plan.execution
     return (
         f"{plan.info['arch']}, {plan.info['parameters']:,} parameters, on {plan.info['source']['name']} ({sizes});"
-        f" recipe {plan.recipe.name}, {form.precision}{', compiled' if form.compiled else ''} on {form.device};"
+        f" recipe {plan.recipe.name}, {form.precision}{', compiled' if form.compiled else ''}"
+        f"{f', little memory (takes {LOW_COST})' if form.memory == 'low' else ''} on {form.device};"
         f" run folder {plan.path}"
     )
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from resnets.data import free_memory
 from resnets.errors import InputError
 from resnets.evaluation import pick_device
+from resnets.evaluation.device import multiplies_bf16 as _multiplies_bf16
+from resnets.training.memory import LOW_COST, MEMORIES, activation_bytes, can_recompute
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,6 +32,7 @@ class Execution:
     channels_last: bool
     compiled: bool
     deterministic: bool
+    memory: str = "normal"  # `low`: what the units keep for the backward pass is dropped and computed again
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -47,6 +50,7 @@ def choose_execution(
     device: str = "auto",
     precision: str = "auto",
     deterministic: bool = False,
+    memory: str = "normal",
     steps: int = 0,
     units: int = 9,
     spatial: bool = True,
@@ -57,13 +61,16 @@ def choose_execution(
         device: `auto` (cuda, then mps, then cpu) or a torch device.
         precision: `auto` is bf16 where the processor multiplies it natively, else fp32.
         deterministic: bit-equal reruns: deterministic kernels, nothing compiled.
+        memory: `normal`, or `low`: activations are computed twice instead of kept, and nothing is compiled.
         steps: optimiser steps to come; compilation must have time to pay.
         units: residual units to compile.
         spatial: the network is convolutional.
 
     Raises:
-        InputError: a device or precision that does not exist or is not there.
+        InputError: a device, precision or memory that does not exist or is not there.
     """
+    if memory not in MEMORIES:
+        raise InputError(f"unknown memory '{memory}' (one of: {', '.join(MEMORIES)})")
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision '{precision}' (one of: {', '.join(PRECISIONS)})")
     place = pick_device(device)
@@ -76,18 +83,9 @@ def choose_execution(
     pays = compiler and (kind == "cuda" or (kind == "cpu" and precision == "fp32"))
     return Execution(
         device=str(place), precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
-        compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic, deterministic=deterministic,
+        compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic and memory == "normal",
+        deterministic=deterministic, memory=memory,
     )  # fmt: skip
-
-
-def _multiplies_bf16(kind: str) -> bool:
-    if kind == "cuda":
-        return torch.cuda.get_device_capability()[0] >= 8
-    if kind != "cpu":
-        return False
-    # oneDNN emulates bf16 where the processor lacks it, at half the speed of fp32: only native support counts.
-    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, test, lambda: False)() for test in tests)
 
 
 @contextlib.contextmanager
@@ -111,30 +109,9 @@ def determinism(enabled: bool) -> Iterator[None]:
 ADVISED = 0.6  # of the room for activations: kernels take some while they run, and the room is never in one piece
 
 
-def activation_bytes(net: nn.Module, image_shape: tuple[int, int, int], batch: int) -> int:
-    """Bytes that one training step keeps for the backward pass, for `batch` images of [C, H, W], in fp32.
-
-    Measured on torch's meta device, so that nothing is allocated or computed.
-    """
-    import copy
-
-    storages: dict[int, int] = {}
-    kept: list[Tensor] = []
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor)  # keeps the storage alive, so that its id stays unique
-        storages[id(tensor.untyped_storage())] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    shadow = copy.deepcopy(net).to("meta").train()
-    fixed = sum(weight.numel() * weight.element_size() for weight in shadow.parameters())
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        shadow(torch.empty(2, *image_shape, device="meta"))
-    per_image = max(0, sum(storages.values()) - fixed) / 2
-    return int(per_image * batch) + 4 * fixed
-
-
-def require_memory(net: nn.Module, image_shape: tuple[int, int, int], batch: int, device: str) -> None:
+def require_memory(
+    net: nn.Module, image_shape: tuple[int, int, int], batch: int, device: str, memory: str = "normal"
+) -> None:
     """Refuse a batch that will not fit, before anything is allocated.
 
     Raises:
@@ -144,11 +121,15 @@ def require_memory(net: nn.Module, image_shape: tuple[int, int, int], batch: int
     if kind == "mps":
         return
     free = torch.cuda.mem_get_info(device)[0] if kind == "cuda" else free_memory()
-    needed = activation_bytes(net, image_shape, batch)
+    needed = activation_bytes(net, image_shape, batch, memory)
     if needed > free:
-        one, two = activation_bytes(net, image_shape, 1), activation_bytes(net, image_shape, 2)
+        one, two = (activation_bytes(net, image_shape, count, memory) for count in (1, 2))
         fits = max(0, int(ADVISED * (free - one) / max(1, two - one)) + 1)
         advice = f"--set batch_size={fits}" if fits else "smaller images (--size) or a smaller network"
+        if memory == "normal" and can_recompute(net):
+            low = activation_bytes(net, image_shape, batch, "low")
+            if low < free:
+                advice = f"--memory low (about {low / 2**30:.1f} GiB, {LOW_COST}) or {advice}"
         raise InputError(
             f"a batch of {batch} images of {image_shape[2]}x{image_shape[1]} needs about {needed / 2**30:.1f} GiB and"
             f" {free / 2**30:.1f} GiB are free; use {advice}"

@@ -15,6 +15,7 @@ from resnets.data import Preprocessing, WorkerDiedError, seed_of, steps_per_epoc
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers, NonFiniteError, infinite
+from resnets.training.memory import use_memory
 from resnets.training.optimiser import set_rates
 from resnets.training.recipe import Recipe, image_side, rate_factor
 from resnets.training.step import gradients, update
@@ -84,6 +85,7 @@ def fit(
     total = recipe.total_steps(per_epoch)
     epochs = -(-total // per_epoch)
     device = torch.device(execution.device)
+    use_memory(state.net, execution.memory)
     compute: Callable[[Tensor], Tensor] = state.net
     if execution.compiled:
         torch._dynamo.config.suppress_errors = True  # a machine whose compiler fails trains all the same, uncompiled

@@ -20,15 +20,24 @@ _NORMALISED = ("batch", "layer", "group")
 
 
 def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
-    """Approximate U V^T of the singular value decomposition of [rows, columns], by Newton-Schulz iterations."""
+    """Approximate U V^T of the singular value decomposition of [..., rows, columns], by Newton-Schulz iterations.
+
+    Each iteration is x = (a I + b g + c g g) x with g = x x^T. The factors are polynomials of the first g, so they are
+    multiplied with each other, small as they are, and with x only once: half the work for a 3x3 filter's matrix.
+    """
     a, b, c = _ORTHOGONALISING
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.size(0) > x.size(1)
-    x = x.T if tall else x
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    x = matrix / (torch.linalg.matrix_norm(matrix)[..., None, None] + 1e-7)
+    tall = x.size(-2) > x.size(-1)
+    x = x.mT if tall else x
+    gram, product = x @ x.mT, None
+    for step in range(steps):
+        factor = b * gram + c * gram @ gram
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = factor if product is None else factor @ product
+        if step < steps - 1:
+            gram = factor @ gram @ factor
+    x = x if product is None else product @ x
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -36,7 +45,7 @@ class Muon(torch.optim.Optimizer):
 
     After Keller Jordan's Muon and airbench. torch.optim.Muon takes matrices only, and lets the norm drift; here a step
     changes a bank by the fraction `lr` of its norm and the norm stays as initialised, which loses nothing where a
-    normalisation with a scale follows or precedes the filters.
+    normalisation with a scale follows or precedes the filters. Banks of one shape are computed together.
     """
 
     def __init__(self, params: list[nn.Parameter], lr: float, momentum: float) -> None:
@@ -46,19 +55,29 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update every filter bank that has a gradient."""
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                    state["norm"] = weight.norm()
-                state["momentum"].mul_(group["momentum"]).add_(weight.grad)
-                update = weight.grad + group["momentum"] * state["momentum"]
-                update = orthogonalised(update.reshape(len(update), -1)).view_as(update)
-                rank = min(len(update), update[0].numel())
-                weight.sub_(update * (group["lr"] * state["norm"] / rank**0.5))
-                weight.mul_(state["norm"] / weight.norm().clamp_min(1e-12))
+                if weight.grad is not None:
+                    alike.setdefault(weight.shape, []).append(weight)
+            for weights in alike.values():
+                self._update(weights, group["lr"], group["momentum"])
+
+    def _update(self, weights: list[Tensor], rate: float, momentum: float) -> None:
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight] = {"momentum": torch.zeros_like(weight), "norm": weight.norm()}
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        velocities = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_mul_(velocities, momentum)
+        torch._foreach_add_(velocities, gradients)
+        updates = torch.stack(torch._foreach_add(gradients, velocities, alpha=momentum))
+        updates = orthogonalised(updates.flatten(2)).view_as(updates)
+        norms = torch.stack([self.state[weight]["norm"] for weight in weights])
+        rank = min(len(weights[0]), weights[0][0].numel())
+        updates *= (norms * (rate / rank**0.5)).view(-1, *[1] * weights[0].dim())
+        torch._foreach_sub_(weights, list(updates.unbind()))
+        now = torch.stack(list(torch._foreach_norm(weights))).clamp_min(1e-12)
+        torch._foreach_mul_(weights, list((norms / now).unbind()))
 
 
 def make_optimisers(net: nn.Module, spec: NetworkSpec, recipe: Recipe) -> list[torch.optim.Optimizer]:

@@ -22,7 +22,9 @@ from resnets.data import (
     UnreadableImagesError,
     choose_preprocessing,
     hold_out,
+    kept_side,
     load_split,
+    offer,
     open_source,
     refuse,
     steps_per_epoch,
@@ -33,6 +35,7 @@ from resnets.models import build, pretrained, start_from
 from resnets.training import folder
 from resnets.training.beginning import inherited, stem_note
 from resnets.training.device import Execution, choose_execution, require_memory
+from resnets.training.memory import can_recompute
 from resnets.training.recipe import Recipe, image_side, override
 from resnets.training.recipes import recipe as make_recipe
 
@@ -70,6 +73,8 @@ def make_plan(
     skip_unreadable: bool,
     size: int | None,
     weights: str | os.PathLike[str] | None,
+    memory: str = "normal",
+    cache: bool = False,
 ) -> Plan:
     """Decide everything about a new run and load its images; writes nothing.
 
@@ -105,16 +110,20 @@ def make_plan(
         notes += [*stem_note(spec, known), *told]
     total = chosen.total_steps(steps_per_epoch(len(train), chosen.batch_size * chosen.accumulate))
     execution = choose_execution(
-        device=device, precision=precision, deterministic=deterministic, steps=total, units=spec.total_units,
-        spatial=spec.unit != "linear",
+        device=device, precision=precision, deterministic=deterministic, memory=memory, steps=total,
+        units=spec.total_units, spatial=spec.unit != "linear",
     )  # fmt: skip
     _check_shapes(spec, chosen, len(train))
     with torch.device("meta"):  # counts and shapes without memory: a slip of a digit should not take the machine down
         shadow = build(spec)
-    require_memory(shadow, (preprocessing.channels, *side), min(chosen.batch_size, len(train)), execution.device)
+    if memory == "low" and not can_recompute(shadow):
+        raise InputError(f"{spec.name} has no units whose activations could be computed again; leave out --memory low")
+    images = min(chosen.batch_size, len(train))
+    require_memory(shadow, (preprocessing.channels, *side), images, execution.device, memory)
     if known is not None:
         start_from(build(spec), known.state)  # refuses weights that do not fit
-    loaded = _load(source, preprocessing, chosen, skip_unreadable)
+    side_kept = kept_side(preprocessing) if cache else None
+    loaded = _load(source, preprocessing, chosen, skip_unreadable, keep_side=side_kept)
     data = loaded["train"]
     if chosen.mean_image and preprocessing.mean_image is None:
         if not isinstance(data, Packed):
@@ -129,11 +138,13 @@ def make_plan(
             "name": source_name, "path": _path(source_name),
             "splits": {name: len(split) for name, split in source.splits.items()}, "held_out": held_out,
             "skip_unreadable": skip_unreadable, "skipped": skipped, "packed": packed,
+            "kept_side": data.side if isinstance(data, Streamed) else None,
         },
         "classes": list(source.classes), "preprocessing": preprocessing.to_dict(), "seed": seed,
         "deterministic": deterministic, "precision": execution.precision,
         "execution": {
             "device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled,
+            "memory": execution.memory,
         },
         "parameters": sum(weight.numel() for weight in shadow.parameters()),
         "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),
@@ -144,7 +155,7 @@ def make_plan(
     return Plan(
         path, source, spec, chosen, preprocessing, execution, seed, _workers(workers, data), data,
         loaded.get("validation"), info,
-        (*source.notes, *notes, *upright, *_skip_notes(skipped)),
+        (*source.notes, *notes, *upright, *_skip_notes(skipped), *_cache_notes(data, cache, preprocessing, chosen)),
     )  # fmt: skip
 
 
@@ -172,7 +183,9 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     if sizes != recorded["splits"] or list(source.classes) != info["classes"]:
         raise InputError(f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed")
     preprocessing, recipe = Preprocessing.from_dict(info["preprocessing"]), Recipe.from_dict(info["recipe"])
-    loaded = _load(source, preprocessing, recipe, recorded["skip_unreadable"], recorded["packed"])
+    loaded = _load(
+        source, preprocessing, recipe, recorded["skip_unreadable"], recorded["packed"], recorded.get("kept_side")
+    )
     _check_skipped(path, recorded, loaded)
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
     choose_execution(device=execution.device, precision=execution.precision)  # refuses a device that is gone
@@ -193,7 +206,12 @@ def _check_skipped(path: Path, recorded: Mapping[str, Any], loaded: Mapping[str,
 
 
 def _load(
-    source: Source, preprocessing: Preprocessing, recipe: Recipe, skip: bool, packed: Mapping[str, bool] | None = None
+    source: Source,
+    preprocessing: Preprocessing,
+    recipe: Recipe,
+    skip: bool,
+    packed: Mapping[str, bool] | None = None,
+    keep_side: int | None = None,
 ) -> dict[str, Packed | Streamed]:
     """Decode every split, so that all damaged images are named together and before the training, not after it.
 
@@ -209,7 +227,7 @@ def _load(
         try:
             loaded[name] = load_split(
                 split, preprocessing, training=name == "train" and recipe.crop == "resized", skip_unreadable=skip,
-                memory_limit=None if packed is None else sys.maxsize if packed[name] else 0,
+                memory_limit=None if packed is None else sys.maxsize if packed[name] else 0, keep_side=keep_side,
             )  # fmt: skip
         except UnreadableImagesError as error:
             listed += error.listed
@@ -248,6 +266,16 @@ def _check_shapes(spec: NetworkSpec, recipe: Recipe, images: int) -> None:
         raise InputError(
             "recipe setting batch_size: batch normalisation needs at least 2 images in a batch; use 2 or norm=group"
         )
+
+
+def _cache_notes(data: Packed | Streamed, cache: bool, preprocessing: Preprocessing, recipe: Recipe) -> Sequence[str]:
+    """What became of the cache of decoded pictures, or that one would pay."""
+    if not isinstance(data, Streamed):
+        return ["no cache of decoded pictures: they fit in memory"] if cache else []
+    if cache:
+        return data.notes or ["no cache of decoded pictures: only class folders are cached, for random resized crops"]
+    told = offer(data.split, preprocessing) if recipe.crop == "resized" and recipe.epochs != 1 else None
+    return [told] if told else []
 
 
 def _skip_notes(skipped: Sequence[Mapping[str, str]]) -> list[str]:

@@ -25,7 +25,9 @@ def check_same(
     device: str | None,
     precision: str | None,
     deterministic: bool,
+    memory: str | None,
     skip_unreadable: bool,
+    cache: bool,
     size: int | None,
     weights: str | os.PathLike[str] | None,
 ) -> None:
@@ -57,7 +59,9 @@ def check_same(
         ("device", device, info["execution"]["device"]),
         ("precision", precision, info["precision"]),
         ("deterministic", deterministic or None, info["deterministic"]),
+        ("memory", memory, info["execution"].get("memory", "normal")),
         ("skip_unreadable", skip_unreadable or None, info["source"]["skip_unreadable"]),
+        ("cache", cache or None, bool(info["source"].get("kept_side"))),
         ("size", size, info["preprocessing"]["size"]),
         ("weights", weights, None),
     ]

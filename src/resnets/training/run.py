@@ -56,7 +56,9 @@ def train(
     device: str | None = None,
     precision: str | None = None,
     deterministic: bool = False,
+    memory: str | None = None,
     skip_unreadable: bool = False,
+    cache: bool = False,
     size: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     threads: int | None = None,
@@ -77,7 +79,11 @@ def train(
         device: `auto` (the default), `cpu`, `cuda`, `mps`.
         precision: `auto` (the default), `fp32`, `bf16`, `fp16`.
         deterministic: bit-equal reruns.
+        memory: `normal` (the default), or `low`: activations are computed twice instead of kept, for about a third more
+            time; the weights come out the same.
         skip_unreadable: leave unreadable images out, and list them, instead of refusing to train.
+        cache: of class folders that do not fit in memory, keep the pictures decoded in the user's cache folder, scaled
+            to a shorter side of twice `size` where they are larger.
         size: side of the images in pixels; None follows the images.
         weights: what to start from: a finished run, a weights file, `torchvision:resnet50`, `hf:OWNER/NAME` (see
             `resnets.models.pretrained`). Their network is the default `arch`, their mean and deviation prepare the
@@ -104,8 +110,8 @@ def train(
             info = folder.read_info(Path(out))
             check_same(
                 Path(out), info, source=source, arch=arch, recipe=recipe, changes=changes, seed=seed, device=device,
-                precision=precision, deterministic=deterministic, skip_unreadable=skip_unreadable, size=size,
-                weights=weights,
+                precision=precision, deterministic=deterministic, memory=memory, skip_unreadable=skip_unreadable,
+                cache=cache, size=size, weights=weights,
             )  # fmt: skip
             if info.get("status") != "finished":
                 unlocked = held.enter_context(lock.holding(Path(out)))
@@ -126,7 +132,8 @@ def train(
                 plan = resumed_plan(Path(out or ""), info, workers) if resume else make_plan(
                     os.fspath(source or ""), arch=arch, recipe=recipe or "fast", changes=changes, seed=seed or 0,
                     out=out, workers=workers, device=device or "auto", precision=precision or "auto",
-                    deterministic=deterministic, skip_unreadable=skip_unreadable, size=size, weights=weights,
+                    deterministic=deterministic, memory=memory or "normal", skip_unreadable=skip_unreadable, size=size,
+                    weights=weights, cache=cache,
                 )  # fmt: skip
         except Stopped:
             raise stop.end() from None

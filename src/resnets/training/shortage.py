@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+from dataclasses import replace
 
 import torch
 from torch.nn import functional
@@ -12,6 +13,7 @@ from resnets.data import Preprocessing
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers
+from resnets.training.memory import LOW_COST, can_recompute, use_memory
 from resnets.training.recipe import Recipe
 
 _SAID = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory", "bad_alloc",
@@ -42,7 +44,8 @@ def advice(error: str, state: State | None, recipe: Recipe, execution: Execution
         return f"out of memory after step {state.step}{_amount(error)}: free some, or use smaller images (--size)"
     wanted = recipe.batch_size
     told = f"out of memory in step {state.step + 1}: a batch of {wanted} images of {size}x{size}{_amount(error)}"
-    found = _largest(state, execution, (preprocessing.channels, size, size), wanted)
+    shape = (preprocessing.channels, size, size)
+    found = _largest(state, execution, shape, wanted)
     if found == wanted:
         return f"{told}. It fits when tried again: something else took the memory meanwhile; free it and resume"
     if found is None:
@@ -51,6 +54,13 @@ def advice(error: str, state: State | None, recipe: Recipe, execution: Execution
             f"{told}. What fits could not be tried any more; for as large steps in two parts start anew, in another"
             f" --out, with --set batch_size={half} accumulate={2 * recipe.accumulate}"
         )
+    low = replace(execution, memory="low")
+    better = execution != low and can_recompute(state.net) and _largest(state, low, shape, wanted) == wanted
+    use_memory(state.net, execution.memory)
+    if better:
+        told += f". With --memory low ({LOW_COST}) it was tried and fits: start anew with it, in another --out"
+        if not found:
+            return told
     if not found:
         return f"{told}, and not even the smallest fits: use smaller images (--size) or a smaller network (--arch)"
     parts = -(-recipe.accumulate * wanted // found)
@@ -90,6 +100,7 @@ def _try(state: State, execution: Execution, shape: tuple[int, int, int], batch:
     """Compute gradients of so many images, and leave everything as it was."""
     buffers = Buffers(state.net)
     device = torch.device(execution.device)
+    use_memory(state.net, execution.memory)
     state.net.train()
     try:
         images = torch.zeros((batch, *shape), device=device).to(memory_format=execution.memory_format)

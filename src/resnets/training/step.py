@@ -18,7 +18,7 @@ from resnets.training.finite import (
     NonFiniteError,
     blame,
     blame_gradient,
-    largest,
+    length,
     momenta,
     named_infinite,
     overflows,
@@ -62,7 +62,7 @@ def gradients(
     # they overflow without having been scaled up, scaling them down for ever would hide it.
     checked = state.scaler is None or state.scaler.get_scale() <= SMALLEST_SCALE
     norm = _norm(parameters) if checked else torch.zeros((), device=device)
-    sizes = [total_loss, correct, norm, *(largest(group).to(device) for group in (
+    sizes = [total_loss, correct, norm, *(length(group).to(device) for group in (
         buffers.floating, state.net.parameters(), momenta(state.optimisers)
     ))]  # fmt: skip
     mean_loss, right, size, statistics, weights, moments = torch.stack(
@@ -140,12 +140,18 @@ def update(state: State, recipe: Recipe, norm: float) -> None:
         for optimiser in state.optimisers:
             optimiser.step()
     if state.average is not None:
-        with torch.no_grad():
-            for key, value in state.net.state_dict().items():
-                if value.is_floating_point():
-                    state.average[key].lerp_(value, 1 - average_decay(recipe.ema, state.step + 1))
-                else:
-                    state.average[key].copy_(value)
+        _average(state.average, state.net, average_decay(recipe.ema, state.step + 1))
+
+
+@torch.no_grad()
+def _average(average: dict[str, Tensor], net: nn.Module, decay: float) -> None:
+    """Move the averaged weights and statistics towards those of now; what counts is copied."""
+    pairs = [(average[key], value) for key, value in net.state_dict().items()]
+    real = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_([held for held, _ in real], [value for _, value in real], 1 - decay)
+    counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+    if counts:
+        torch._foreach_copy_([held for held, _ in counts], [value for _, value in counts])
 
 
 def average_decay(ema: float, step: int) -> float:

@@ -1,0 +1,184 @@
+"""`resnets bench`: how fast a network runs on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from resnets.cli import output
+from resnets.errors import InputError
+
+if TYPE_CHECKING:
+    from resnets.evaluation.predictor import Predictor
+    from resnets.evaluation.speed import Speed
+    from resnets.inspection.inspect import Inspection
+
+EXAMPLES = """\
+resnets bench resnet50
+resnets bench runs/photos --batch 1 32 --precision int8
+resnets bench resnet18 --backend openvino --size 160 --json
+resnets bench resnet20 --train --batch 128"""
+_SECONDS = 3.0  # that one figure is measured for
+
+
+def bench(
+    name: Annotated[str, Parameter(help="a network, a specification's file, a run folder or a weights file")],
+    /,
+    *,
+    batch: Annotated[
+        tuple[int, ...],
+        Parameter(
+            validator=Number(gte=1),
+            negative=(),
+            consume_multiple=True,
+            help="images at a time; several are measured in turn",
+        ),
+    ] = (1, 8),
+    backend: Annotated[
+        Literal["auto", "eager", "inductor", "onnxruntime", "openvino"],
+        Parameter(help="what runs it; auto: the fastest that is installed"),
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "int8"],
+        Parameter(help="auto: bf16 where the processor multiplies it, else fp32"),
+    ] = "auto",
+    size: Annotated[
+        int | None, Parameter(validator=Number(gte=1), help="side of the images in pixels, if not the network's own")
+    ] = None,
+    train: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="measure a training step: forward, backward, optimiser")
+    ] = False,
+    threads: Annotated[
+        int | None, Parameter(validator=Number(gte=1), help="processor threads [default: torch's choice]")
+    ] = None,
+    json: Annotated[bool, Parameter(negative=(), show_default=False, help="print one JSON document")] = False,
+) -> None:
+    """Measure a network: images a second, latency, memory, and how much of the machine it uses.
+
+    The peak is that of a large matrix product at the same precision, measured here and now. What stands behind a name
+    has random weights, which are as fast as any. Every backend must give the plain network's logits before it is timed;
+    int8 of a run is calibrated on its own images, and its accuracy printed beside that of fp32.
+
+    For several batch sizes --json prints a list.
+    """
+    import torch
+
+    from resnets.inspection.inspect import inspect_target
+    from resnets.inspection.targets import resolve
+
+    if train and (backend != "auto" or precision == "int8"):
+        raise InputError("--train measures torch's own training: it takes no --backend, and no --precision int8")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    seen = inspect_target(resolve(name, size=size))
+    documents = []
+    for each in batch:
+        found = _training(seen, each, precision) if train else _inference(name, seen, each, backend, precision, size)
+        documents.append({"network": name, "batch": each, **found})
+    if json:
+        output.document(documents if len(documents) > 1 else documents[0])
+    else:
+        _show(documents)
+
+
+def _inference(
+    name: str, seen: Inspection, batch: int, backend: str, precision: str, size: int | None
+) -> dict[str, Any]:
+    import torch
+
+    from resnets.evaluation import Run, speed
+    from resnets.evaluation.predictor import ready
+    from resnets.models import build
+
+    channels, height, width = seen.trace.input_shape
+    shape = (channels, height, width)
+    if (Path(name) / "run.json").is_file() and size is None:
+        made = Run.open(name).predictor(backend=backend, precision=precision, batch=batch)
+    else:
+        assert seen.spec is not None
+        made = ready(build(seen.spec, seed=0), shape, backend=backend, precision=precision, batch=batch)
+    images = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
+    measured = speed.measure(lambda: made.logits(images), batch, seconds=_SECONDS)
+    return {
+        "mode": "inference", "backend": made.backend, "precision": made.precision, "device": "cpu",
+        **_figures(seen, measured, made.precision, "cpu", 2), **_choice(made),
+    }  # fmt: skip
+
+
+def _choice(made: Predictor) -> dict[str, Any]:
+    return {
+        "largest_error": made.error, "tried": dict(made.images_per_second), "refused": dict(made.refused),
+        "accuracy": made.accuracy,
+    }  # fmt: skip
+
+
+def _training(seen: Inspection, batch: int, precision: str) -> dict[str, Any]:
+    from resnets.evaluation import speed
+    from resnets.models import build
+    from resnets.training.device import choose_execution
+
+    assert seen.spec is not None
+    channels, height, width = seen.trace.input_shape
+    how = choose_execution(precision=precision)
+    step = speed.training_step(
+        build(seen.spec, seed=0), (channels, height, width), batch, classes=seen.spec.num_classes,
+        precision=how.precision, device=how.device,
+    )  # fmt: skip
+    measured = speed.measure(step, batch, seconds=_SECONDS)
+    return {
+        "mode": "training", "backend": "torch", "precision": how.precision, "device": how.device,
+        # The backward pass multiplies twice as much: for the gradients of the weights, and for those of the inputs.
+        **_figures(seen, measured, how.precision, how.device, 6),
+    }  # fmt: skip
+
+
+def _figures(seen: Inspection, measured: Speed, precision: str, device: str, factor: int) -> dict[str, Any]:
+    """What was measured, with the machine's peak beside it; `factor` operations are counted for each multiply-add."""
+    import torch
+
+    from resnets.evaluation import speed
+
+    peak = speed.matrix_peak(precision, device)
+    operations = factor * seen.multiply_adds
+    return {
+        "size": list(seen.trace.input_shape[1:]), "threads": torch.get_num_threads(), "runs": measured.runs,
+        "images_per_second": measured.images_per_second,
+        "latency_ms": {"p50": 1000 * measured.p50, "p99": 1000 * measured.p99},
+        "peak_fraction": measured.images_per_second * operations / peak,
+        "matrix_product_gflops": peak / 1e9, "gflop_per_image": operations / 1e9, "memory_bytes": measured.memory,
+    }  # fmt: skip
+
+
+def _show(documents: list[dict[str, Any]]) -> None:
+    first = documents[0]
+    height, width = first["size"]
+    title = f"{first['network']}, {first['mode']}, {width}x{height}, {first['threads']} threads"
+    table = output.table(
+        title,
+        {"batch": True, "backend": False, "precision": False, "images/s": True, "p50 ms": True, "p99 ms": True,
+         "of the peak": True, "memory MB": True},
+    )  # fmt: skip
+    for row in documents:
+        memory = row["memory_bytes"]
+        table.add_row(
+            str(row["batch"]), row["backend"], row["precision"], f"{row['images_per_second']:,.1f}",
+            f"{row['latency_ms']['p50']:.1f}", f"{row['latency_ms']['p99']:.1f}", f"{100 * row['peak_fraction']:.0f} %",
+            "–" if memory is None else f"{memory / 1e6:,.0f}",
+        )  # fmt: skip
+    output.show(table)
+    peak = max(row["matrix_product_gflops"] for row in documents)
+    output.show(
+        f"The peak: {peak:,.0f} billion operations a second, a matrix product of 1024x1024 at {first['precision']}."
+    )
+    for row in documents:
+        for name, reason in row.get("refused", {}).items():
+            output.say(f"note: {name} was not taken: {reason}")
+        accuracy = row.get("accuracy")
+        if accuracy:
+            output.show(
+                f"Batch {row['batch']}, top-1 on the {accuracy['n']:,} images of the {accuracy['split']} split:"
+                f" int8 {accuracy['int8']:.2f} %, fp32 {accuracy['fp32']:.2f} %."
+            )

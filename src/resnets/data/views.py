@@ -1,0 +1,83 @@
+"""The pixels of a random resized crop, out of a picture that may have been decoded smaller."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from resnets.data.decoding import Reduced
+from resnets.data.geometry import boxes_in
+from resnets.data.preprocessing import INTERPOLATIONS, Preprocessing, with_channels
+from resnets.data.split import Split
+
+_BY_TORCH = ("bilinear", "bicubic")  # resampled by torch's antialiased kernels for bytes, several times Pillow's speed
+
+_ALONE = 1 << 15  # values: up to here an operation of torch keeps to one thread
+
+
+def box_in(
+    width: int, height: int, numbers: NDArray[np.float64], scale: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """The box (left, top, width, height) that a picture's own row of `crop_numbers`, [40], chooses in it."""
+    sides = np.array([width]), np.array([height])
+    left, top, wide, high = boxes_in(*sides, numbers[None], scale)[0].tolist()
+    return left, top, wide, high
+
+
+def crop(given: Reduced, box: tuple[int, int, int, int], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """A box (left, top, width, height) of the whole picture, resized to uint8 [S, S, C].
+
+    Of a whole picture it is to the bit what torchvision's `v2.functional.resized_crop(antialias=True)` makes of its
+    bytes as a tensor, for bilinear and bicubic interpolation; Pillow makes the others. Of a reduced picture the box
+    lies between the pixels, where Pillow resizes from: tests/data/test_jpeg.py bounds the difference.
+    """
+    left, top, wide, high = box
+    edges = (left, top, left + wide, top + high)
+    if given.scale == 1:
+        return resized(preprocessing.convert(given.picture.crop(edges)), preprocessing)
+    side, method = preprocessing.size, INTERPOLATIONS[preprocessing.interpolation]
+    view = preprocessing.convert(given.picture).resize((side, side), method, box=given.box(*edges))
+    return np.array(view).reshape(side, side, preprocessing.channels)
+
+
+def shrunk(split: Split, index: int, side: int, channels: int) -> NDArray[np.uint8]:
+    """A picture, scaled to a shorter side of `side` pixels if it is larger: uint8 [h, w, C].
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    given = split.reduced(index, lambda width, height: min(width, height) // side)
+    picture, (width, height) = with_channels(given.picture, channels), given.whole
+    if min(width, height) > side:
+        part = side / min(width, height)
+        size = max(side, round(width * part)), max(side, round(height * part))
+        picture = picture.resize(size, Image.Resampling.BICUBIC, box=given.box(0, 0, width, height))
+    return np.array(picture).reshape(picture.height, picture.width, channels)
+
+
+def resized(picture: Image.Image | NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """A picture of the network's channels, or its bytes [h, w, C], resized with antialiasing to uint8 [S, S, C]."""
+    side, channels, method = preprocessing.size, preprocessing.channels, preprocessing.interpolation
+    if method not in _BY_TORCH:
+        if not isinstance(picture, Image.Image):
+            picture = Image.fromarray(picture if channels == 3 else picture[:, :, 0])
+        return np.array(picture.resize((side, side), INTERPOLATIONS[method])).reshape(side, side, channels)
+    pixels = np.array(picture)  # a copy, in one piece and writable, as tensors are
+    image = torch.from_numpy(pixels.reshape(1, *pixels.shape[:2], channels)).permute(0, 3, 1, 2)
+    view = F.interpolate(image, size=(side, side), mode=method, antialias=True)
+    return view[0].permute(1, 2, 0).numpy()
+
+
+def put(view: NDArray[np.uint8], place: NDArray[np.uint8], flip: bool) -> None:
+    """Write uint8 [S, S, C] to its place in a batch, mirrored where `flip`."""
+    if not flip:
+        place[:] = view
+        return
+    # torch mirrors pixels of three bytes several times faster than numpy; so few rows that it calls no other threads.
+    rows = max(1, _ALONE // (view.shape[1] * view.shape[2]))
+    for top in range(0, len(view), rows):
+        part = torch.from_numpy(view[top : top + rows]).permute(2, 0, 1)
+        place[top : top + rows] = part.flip(-1).permute(1, 2, 0).numpy()

@@ -1,0 +1,245 @@
+"""A network made ready to be used: the fastest way to run it here, held against the plain one before it is trusted."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from resnets.data import Preprocessing
+from resnets.errors import InputError
+from resnets.evaluation import backends, prediction, quantisation, remembered, speed
+from resnets.evaluation.backends import Runner, Task
+from resnets.evaluation.prediction import Prediction
+from resnets.models.folding import fold
+
+if TYPE_CHECKING:
+    from resnets.evaluation.run import Run
+
+PROBES = (1, 8)  # batch sizes on which a backend must agree with the plain network
+# How far logits may be off, as a part of their own spread. int8's is only there to catch what is broken: what it costs
+# is measured on the validation split.
+TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "int8": 0.75}
+_SECONDS = 2.0  # that the candidates may be timed for
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A network, ready to run.
+
+    Attributes:
+        backend: what runs it.
+        precision: of its arithmetic: `fp32`, `bf16` or `int8`.
+        batch: images at a time for which it was made ready; other numbers are taken too.
+        error: the largest difference from the plain network's logits on the probes, as a part of their spread.
+        images_per_second: of each backend that was tried, as last measured; empty if only one was asked for.
+        refused: backend → why it was not taken, of those that failed.
+        accuracy: under int8, of a run: `split`, `n`, and top-1 in percent of `fp32` and `int8`; None else.
+        classes: the names of the logits; empty where nobody named them.
+        preprocessing: how images are prepared; None where nothing says it.
+    """
+
+    backend: str
+    precision: str
+    batch: int
+    error: float
+    images_per_second: Mapping[str, float]
+    refused: Mapping[str, str]
+    accuracy: Mapping[str, Any] | None
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    _run: Runner = field(repr=False)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits, float32 [B, classes], of images [B, C, H, W]: normalised ones, or uint8 ones as decoded.
+
+        Raises:
+            InputError: uint8 images for a network of which nothing says how they are prepared.
+        """
+        if images.dtype == torch.uint8:
+            if self.preprocessing is None:
+                raise InputError(
+                    "nothing says how images are prepared for this network; give normalised ones (float32)"
+                )
+            images = self.preprocessing.normalise(images)
+        return _in_batches(self._run, images.detach().cpu().float(), self.batch)
+
+    def predict(
+        self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, top: int = 5, flips: bool = False
+    ) -> list[Prediction]:
+        """Classify image files, folders and patterns, as `Run.predict` does.
+
+        Raises:
+            InputError: no paths, a folder without images, a pattern that matches none; or a network without classes.
+        """
+        if self.preprocessing is None:
+            raise InputError("nothing says how images are prepared for this network; use the predictor of a run")
+        found = prediction.expand(paths)
+        size = max(self.batch, 8)  # as many are decoded at a time
+        return list(
+            prediction.predict(
+                self.logits, found, self.classes, self.preprocessing, top=top, flips=flips, batch_size=size
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a run adds to its network: how images are prepared, its classes, and images for int8.
+
+    `calibrate` gives normalised images; `judge` measures functions of normalised images by name.
+    """
+
+    classes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    calibrate: Callable[[], Tensor] | None = None
+    judge: Callable[[Mapping[str, Runner]], Mapping[str, Any] | None] | None = None
+
+
+def ready(
+    net: nn.Module,
+    image_shape: tuple[int, int, int],
+    *,
+    backend: str = "auto",
+    precision: str = "auto",
+    batch: int = 1,
+    own: Own | None = None,
+) -> Predictor:
+    """Make one of our networks ready to be used on this machine's processor.
+
+    Its normalisations are folded. Every backend that comes into question must first give the plain network's logits;
+    of those that do, `auto` takes the fastest by a measurement of about two seconds, which is remembered.
+
+    Args:
+        net: the network; it is left as it was.
+        image_shape: (channels, height, width).
+        backend: `auto`, or one of `backends.BACKENDS`.
+        precision: `auto` (bf16 where the processor multiplies it natively, else fp32), `fp32`, `bf16` or `int8`.
+        batch: images at a time.
+        own: what a run adds; without images of its own, int8 is calibrated on noise and good for timing alone.
+
+    Raises:
+        InputError: no such backend or precision, or not here (says what to install); or none that agrees with the
+            plain network.
+    """
+    if batch < 1:
+        raise InputError(f"batch must be at least 1, not {batch}")
+    own = own or Own()
+    precision = backends.resolve_precision(precision)
+    names = backends.candidates(backend, precision)
+    plain = copy.deepcopy(net).cpu().float().eval()
+    task = Task(fold(plain), image_shape, batch, torch.get_num_threads())
+    calibration = _calibration(task, own) if precision == "int8" else None
+    probes = _probes(task, calibration)
+    with torch.inference_mode():
+        expected = plain(probes)
+    if not bool(expected.isfinite().all()):
+        raise InputError("the network's output is not finite; its weights are damaged")
+    key = remembered.key_of(task, precision)
+    known = remembered.recall(key) if len(names) > 1 else {}
+    recalled = known.keys() >= set(names)
+    runs: dict[str, Runner] = {}
+    errors: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: -known[name]) if recalled else names:
+        try:
+            run = _made(name, precision, task, calibration)
+            error = _error(run, probes, expected, batch, whole=precision == "fp32")
+        except Exception as problem:  # whatever a library's fault is, another may do
+            refused[name] = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
+            continue
+        if not error <= TOLERANCE[precision]:
+            refused[name] = f"its logits are off by {error:.2g} of their spread"
+            continue
+        runs[name], errors[name] = run, error
+        if recalled:
+            break  # the fastest of the last time
+    if not runs:
+        raise InputError(f"no backend gives this network's logits at {precision}: {_reasons(refused)}")
+    rates = dict(known) if recalled else {}
+    if len(names) > 1 and not recalled:
+        images = _repeated(probes, batch)
+        seconds = speed.race({name: _bound(run, images) for name, run in runs.items()}, seconds=_SECONDS)
+        rates = {name: batch / took for name, took in seconds.items()} | dict.fromkeys(refused, 0.0)
+        remembered.remember(key, rates)
+    chosen = max(runs, key=lambda name: rates.get(name, 0.0))
+    run, accuracy = runs[chosen], None
+    if precision == "int8" and own.judge is not None:
+        plain = plain.to(memory_format=torch.channels_last)
+        accuracy = own.judge({"fp32": plain, "int8": lambda images: _in_batches(run, images, batch)})
+    return Predictor(
+        chosen, precision, batch, errors[chosen], rates, refused, accuracy, own.classes, own.preprocessing, run
+    )
+
+
+def of_run(run: Run, *, backend: str, precision: str, batch: int) -> Predictor:
+    """Make a run's network ready: see `Run.predictor`."""
+    look = run.preprocessing
+    own = Own(run.classes, look)
+    if backends.resolve_precision(precision) == "int8":
+        backends.candidates(backend, "int8")  # what is not installed is told before anything is read
+        source = quantisation.own_source(run.path, run.source)
+        own = Own(
+            run.classes,
+            look,
+            lambda: quantisation.calibration_images(source, run.info, look),
+            lambda runs: quantisation.accuracies(source, run.info, run.classes, look, runs),
+        )
+    shape = (look.channels, look.size, look.size)
+    return ready(run.model(), shape, backend=backend, precision=precision, batch=batch, own=own)
+
+
+def _made(name: str, precision: str, task: Task, calibration: Tensor | None) -> Runner:
+    if calibration is not None:
+        task = dataclasses.replace(task, quantised=quantisation.quantise(name, task, calibration))
+    return backends.make(name, precision, task)
+
+
+def _calibration(task: Task, own: Own) -> Tensor:
+    if own.calibrate is not None:
+        return own.calibrate()
+    return torch.randn(8, *task.image_shape, generator=torch.Generator().manual_seed(1))
+
+
+def _probes(task: Task, calibration: Tensor | None) -> Tensor:
+    """The images that a backend is probed with: noise, or under int8 some of those that its scales were made of."""
+    if calibration is not None:
+        return _repeated(calibration, max(PROBES))
+    return torch.randn(max(PROBES), *task.image_shape, generator=torch.Generator().manual_seed(0))
+
+
+def _error(run: Runner, probes: Tensor, expected: Tensor, batch: int, *, whole: bool) -> float:
+    """The largest (`whole`) or mean square difference of logits, at the worst batch size, as a part of their spread."""
+    spread = float(expected.std()) or 1.0
+    worst = 0.0
+    for size in sorted({*PROBES, batch}):
+        found, wanted = run(_repeated(probes, size)), _repeated(expected, size)
+        if found.shape != wanted.shape or not bool(found.isfinite().all()):
+            return float("inf")
+        difference = (found - wanted).abs()
+        error = difference.max() if whole else difference.square().mean().sqrt()
+        worst = max(worst, float(error) / spread)
+    return worst
+
+
+def _repeated(rows: Tensor, size: int) -> Tensor:
+    """The first `size` rows, from the beginning again where there are not as many."""
+    return rows[torch.arange(size) % len(rows)]
+
+
+def _bound(run: Runner, images: Tensor) -> Callable[[], Tensor]:
+    return lambda: run(images)
+
+
+def _in_batches(run: Runner, images: Tensor, batch: int) -> Tensor:
+    return torch.cat([run(part) for part in images.split(batch)]) if len(images) > batch else run(images)
+
+
+def _reasons(refused: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in refused.items())

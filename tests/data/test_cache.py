@@ -1,0 +1,177 @@
+"""Decoded pictures on the disk: the same bits with and without, believed only while they are sound and true."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from resnets.data import Augmentation, Preprocessing, hold_out, load_split, offer, open_source, train_batches
+from resnets.data import cache as caching
+from resnets.errors import InputError
+from resnets.training.plan import make_plan, resumed_plan
+
+PRE = Preprocessing(72, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    return tmp_path / "xdg" / "resnets" / "pictures"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Twelve photographs, six of them larger than what is kept (a shorter side of 144)."""
+    whole = [Image.fromarray(picture) for picture in load_sample_images().images]
+    for number in range(12):
+        wide, high = (160, 120) if number < 6 else (500, 400)
+        target = tmp_path / "photographs" / "train" / "ab"[number % 2]
+        target.mkdir(parents=True, exist_ok=True)
+        whole[number % 2].crop((number, number, number + wide, number + high)).save(target / f"{number:02}.jpg")
+    return tmp_path / "photographs"
+
+
+def loaded(folder, side=144, **options):
+    split = hold_out(open_source(folder), 0.25).splits["train"]
+    return load_split(split, PRE, training=True, memory_limit=0, keep_side=side, **options)
+
+
+def images(data, workers=0):
+    made = train_batches(
+        data, preprocessing=PRE, augmentation=Augmentation(crop="resized"), batch_size=3, seed=0, epoch=1,
+        num_classes=2, workers=workers,
+    )  # fmt: skip
+    return torch.cat([batch.images for batch in made])
+
+
+def test_kept_pictures_change_no_bit(folder, place, monkeypatch):
+    kept = loaded(folder)
+    assert kept.pictures is not None and len(list(place.iterdir())) == 1
+    assert len(kept) == 9 and len(kept.pictures.sizes) == 12  # one file for the whole split, whatever is held out
+    assert kept.pictures.sizes.min(1).max() == 144
+    before = images(kept)
+    assert torch.equal(images(kept, workers=2), before)
+    assert torch.equal(images(loaded(folder)), before)  # found again
+    small, whole = loaded(folder, side=400), loaded(folder, side=None)
+    assert whole.side is None and torch.equal(images(small), images(whole))  # nothing is larger: the same as without
+    monkeypatch.setattr(caching, "publish", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    for file in place.iterdir():
+        file.unlink()
+    without = loaded(folder)
+    assert without.pictures is None and "No space left" in without.notes[0]
+    assert torch.equal(images(without), before)
+
+
+def test_a_place_that_cannot_be_written_only_means_no_cache(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    data = loaded(folder)
+    assert data.pictures is None and "no cache of decoded pictures" in data.notes[0]
+    assert len(images(data)) == 9
+
+
+def test_changed_sources_are_decoded_again(folder, place):
+    before = images(loaded(folder))
+    (file,) = place.iterdir()
+    stamp = file.stat().st_mtime_ns
+    target = folder / "train" / "a" / "00.jpg"
+    old = target.stat()
+    target.write_bytes((folder / "train" / "a" / "02.jpg").read_bytes())
+    os.utime(target, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+    after = loaded(folder)
+    assert [item.name for item in place.iterdir()] == [file.name] and file.stat().st_mtime_ns > stamp
+    assert not torch.equal(images(after), before)
+    assert torch.equal(images(after), images(loaded(folder, side=144)))
+
+
+def test_damage_is_never_believed(folder, place):
+    before = images(loaded(folder))
+    (file,) = place.iterdir()
+    sound = file.read_bytes()
+    generator = np.random.default_rng(0)
+    places = [*generator.integers(0, len(sound), 12), len(sound) - 1, len(sound) - 9, len(sound) - 40]
+    damaged = [sound[:at] + bytes([sound[at] ^ 0x55]) + sound[at + 1 :] for at in map(int, places)]
+    for content in (*damaged, b"", sound[:-1], sound[: len(sound) // 2], sound + sound, b"pictures", bytes(200)):
+        file.write_bytes(content)
+        data = loaded(folder)
+        assert data.pictures is not None and "kept" in data.notes[0]  # made again
+        assert file.read_bytes() == sound
+    assert torch.equal(images(data), before)
+
+
+def test_unreadable_images_are_named_with_and_without(folder, place):
+    bad = folder / "train" / "a" / "04.jpg"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:500])
+    for _ in range(2):  # when it is made, and when it is found
+        with pytest.raises(InputError, match=r"1 unreadable image of 9: .*04\.jpg"):
+            loaded(folder)
+    data = loaded(folder, skip_unreadable=True)
+    assert data.pictures is not None and [name for name, _ in data.skipped] == [str(bad)] and len(data) == 8
+    names = [data.name(index) for index in range(8)]
+    for index, name in enumerate(names):  # each name still goes with its own picture
+        row = int(data.split.indices[index])
+        with Image.open(name) as picture:
+            part = min(1, 144 / min(picture.size))
+            assert data.pictures[row].shape[:2] == tuple(round(side * part) for side in reversed(picture.size))
+    stat = bad.stat()
+    bad.write_bytes(whole[:500])
+    os.utime(bad, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    bad.unlink()
+    with pytest.raises(InputError, match=r"04\.jpg \(No such file"):
+        loaded(folder)
+
+
+def test_it_is_bounded(folder, place, monkeypatch):
+    first = loaded(folder).pictures.path
+    os.utime(first, (1, 1))
+    second = loaded(folder, side=120).pictures.path
+    size = first.stat().st_size
+    monkeypatch.setattr(caching, "LARGEST", 2 * size)
+    third = loaded(folder, side=130).pictures.path
+    assert set(place.iterdir()) == {second, third}  # the one not used for longest made room
+    monkeypatch.setattr(caching, "LARGEST", size // 2)
+    data = loaded(folder)
+    assert data.pictures is None and "may be used" in data.notes[0] and not list(place.glob(".*"))
+
+
+def test_it_is_offered_where_it_pays(folder, monkeypatch):
+    split = open_source(folder).splits["train"]
+    real = caching.shrunk
+
+    def slow(*args):
+        time.sleep(0.02)
+        return real(*args)
+
+    monkeypatch.setattr(caching, "shrunk", slow)
+    told = offer(split, PRE)
+    assert told and "--cache" in told and "MB below" in told
+    monkeypatch.setattr(caching, "LARGEST", 1000)
+    assert offer(split, PRE) is None
+    assert offer(open_source("digits").splits["train"], PRE) is None
+
+
+def test_a_run_is_resumed_with_the_side_that_it_began_with(folder, place, tmp_path):
+    asked = {
+        "arch": "resnet8", "recipe": "fast", "changes": {"crop": "resized", "batch_size": 4}, "seed": 0,
+        "out": tmp_path / "run", "workers": 0, "device": "cpu", "precision": "fp32", "deterministic": True,
+        "skip_unreadable": False, "size": 72, "weights": None,
+    }  # fmt: skip
+    plan = make_plan(str(folder), **asked, cache=True)
+    assert plan.info["source"]["kept_side"] == 144 and plan.train.pictures is not None
+    assert any("decoded pictures kept in" in note for note in plan.notes)
+    for file in place.iterdir():
+        file.unlink()
+    again = resumed_plan(plan.path, plan.info, None)
+    assert again.train.side == 144 and torch.equal(images(again.train), images(plan.train))
+    without = make_plan(str(folder), **asked)
+    assert without.info["source"]["kept_side"] is None and without.train.side is None
+    assert resumed_plan(without.path, without.info, None).train.side is None

@@ -1,0 +1,239 @@
+"""Predictors: the run's own answers, the fastest backend that gives them, remembered; and int8 with what it costs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from resnets import InputError
+from resnets.evaluation import Run, backends, predictor, speed
+from resnets.evaluation.backends import Runner, Task
+
+HELD_OUT = {"fraction": 0.2, "seed": 0}
+RATES = {"eager": 0.3, "onnxruntime": 0.1, "openvino": 0.2}  # seconds
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(predictor, "_SECONDS", 0.02)
+    return tmp_path / "cache" / "resnets" / "backends"
+
+
+@pytest.fixture
+def stubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """All backends as torch's own, with races that `RATES` decide; tells how often each was made and raced."""
+    seen: dict[str, Any] = {"made": [], "races": 0, "spoil": {}}
+    plain = backends.make
+
+    def make(name: str, precision: str, task: Task) -> Runner:
+        run = plain("eager", "fp32", task)
+        seen["made"].append(name)
+        spoil = seen["spoil"].get(name, lambda images, logits: logits)
+        return lambda images: spoil(images, run(images))
+
+    def race(runs: dict[str, Any], *, seconds: float) -> dict[str, float]:
+        seen["races"] += 1
+        for run in runs.values():
+            run()
+        return {name: RATES[name] for name in runs}
+
+    monkeypatch.setattr(backends, "make", make)
+    monkeypatch.setattr(backends, "missing", lambda name, precision: None)
+    monkeypatch.setattr(backends, "multiplies_bf16", lambda kind: False)
+    monkeypatch.setattr(speed, "race", race)
+    return seen
+
+
+def expected(run: Run, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return run.model()(images)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_logits_are_the_runs(run: Run, batch: int) -> None:
+    made = run.predictor(precision="fp32", batch=batch)
+    pixels = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    images = run.preprocessing.normalise(pixels)
+    found = made.logits(images)
+    torch.testing.assert_close(found, expected(run, images), rtol=1e-3, atol=1e-3)
+    assert torch.equal(made.logits(pixels), found)
+    assert made.error <= 1e-3
+    assert made.backend in made.images_per_second
+
+
+def test_predictions_are_the_runs(run: Run) -> None:
+    files = sorted(Path(run.source["path"]).rglob("test/*/*.png"))
+    found, wanted = run.predictor(precision="fp32").predict(files, top=2), run.predict(files, top=2)
+    assert [each.path for each in found] == [each.path for each in wanted]
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert [name for name, _ in ours.top] == [name for name, _ in theirs.top]
+        assert [p for _, p in ours.top] == pytest.approx([p for _, p in theirs.top], abs=1e-4)
+
+
+def test_auto_takes_the_fastest_and_remembers_it(run: Run, stubs: dict[str, Any], cache: Path) -> None:
+    first = run.predictor()
+    assert (first.backend, stubs["races"]) == ("onnxruntime", 1)
+    assert first.images_per_second == {"eager": 8 / 0.3, "onnxruntime": 8 / 0.1, "openvino": 8 / 0.2}
+    stubs["made"].clear()
+    again = run.predictor()
+    assert (again.backend, stubs["races"]) == ("onnxruntime", 1)
+    assert "openvino" not in stubs["made"]  # the others need not even be made ready
+    run.predictor(batch=3)
+    assert stubs["races"] == 2
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    run.predictor()
+    torch.set_num_threads(threads)
+    assert stubs["races"] == 3
+    assert len(list(cache.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"\x00\xff"),
+        lambda path: path.write_text("[]"),
+        lambda path: path.write_text('{"key": 1, "images_per_second": {"eager": 1}}'),
+        lambda path: path.write_text(path.read_text().replace("80.0", "NaN")),
+        lambda path: path.write_text(path.read_text().replace("80.0", '"fast"')),
+        lambda path: path.write_text(path.read_text().replace("openvino", "opencv")),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+    ids=["bytes", "list", "other key", "nan", "word", "other backends", "folder"],
+)
+def test_a_damaged_memory_only_means_measuring_again(run: Run, stubs: dict[str, Any], cache: Path, damage: Any) -> None:
+    run.predictor()
+    damage(next(cache.iterdir()))
+    assert run.predictor().backend == "onnxruntime"
+    assert stubs["races"] == 2
+
+
+def test_a_memory_that_cannot_be_written_too(
+    run: Run, stubs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert [run.predictor().backend for _ in range(2)] == ["onnxruntime"] * 2
+    assert stubs["races"] == 2
+
+
+def failing(images: Tensor, logits: Tensor) -> Tensor:
+    raise RuntimeError("a fault\nof the library")
+
+
+SPOILT = {
+    "wrong": lambda images, logits: logits + 0.01 * logits.std(),
+    "at eight": lambda images, logits: logits.flip(0) if len(images) == 8 else logits,
+    "at one": lambda images, logits: 1.01 * logits if len(images) == 1 else logits,
+    "nan": lambda images, logits: logits * float("nan"),
+    "shape": lambda images, logits: logits[:, :-1],
+    "fault": failing,
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_backend_with_other_logits_is_not_taken(run: Run, stubs: dict[str, Any], kind: str) -> None:
+    stubs["spoil"]["onnxruntime"] = SPOILT[kind]
+    for _ in range(2):  # measured, and remembered
+        made = run.predictor()
+        assert made.backend == "openvino"
+    assert stubs["races"] == 1
+    with pytest.raises(InputError, match="no backend gives this network's logits at fp32: onnxruntime: "):
+        run.predictor(backend="onnxruntime")
+
+
+def test_one_that_was_remembered_is_held_against_the_logits_again(run: Run, stubs: dict[str, Any]) -> None:
+    assert run.predictor().backend == "onnxruntime"
+    stubs["spoil"]["onnxruntime"] = SPOILT["wrong"]
+    made = run.predictor()
+    assert made.backend == "openvino"
+    assert "onnxruntime" in made.refused
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_int8_is_measured_beside_fp32(make_source: Any, make_run: Any, backend: str) -> None:
+    if reason := backends.missing(backend, "int8"):
+        pytest.skip(reason)
+    run = Run.open(make_run(make_source(), held_out=HELD_OUT))
+    made = run.predictor(backend=backend, precision="int8")
+    assert (made.backend, made.precision) == (backend, "int8")
+    assert made.accuracy is not None
+    assert (made.accuracy["split"], made.accuracy["n"]) == ("validation", 6)
+    assert made.accuracy["fp32"] == run.evaluate(split="validation").top1
+    assert abs(made.accuracy["int8"] - made.accuracy["fp32"]) <= 100 / 6 + 1e-6  # one image of six
+    assert 0 < made.error < predictor.TOLERANCE["int8"]
+
+
+def test_int8_without_a_validation_split_has_no_accuracy(run: Run) -> None:
+    if reason := backends.missing("onnxruntime", "int8"):
+        pytest.skip(reason)
+    assert run.predictor(backend="onnxruntime", precision="int8").accuracy is None
+
+
+def test_int8_is_calibrated_on_training_images_alone(make_source: Any, make_run: Any, monkeypatch: Any) -> None:
+    from resnets.evaluation import quantisation
+
+    run = Run.open(make_run(make_source(splits={"train": 10, "val": 4, "test": 4})))
+    seen = []
+    plain = quantisation.load_split
+    monkeypatch.setattr(quantisation, "load_split", lambda split, *a, **k: seen.append(split) or plain(split, *a, **k))
+    source = quantisation.own_source(run.path, run.source)
+    images = quantisation.calibration_images(source, run.info, run.preprocessing, count=7)
+    names = [split.name(index) for split in seen for index in range(len(split))]
+    assert len(images) == len(names) == 7
+    assert all("/train/" in name for name in names)
+    assert {Path(name).parent.name for name in names} == set(run.classes)
+
+
+def test_int8_is_refused_in_one_line_when_the_source_is_gone(run: Run, monkeypatch: Any) -> None:
+    monkeypatch.setattr(backends, "missing", lambda name, precision: None)
+    shutil.rmtree(run.source["path"])
+    with pytest.raises(InputError, match=r"calibrated on the run's own images, and .*source is not there any more"):
+        run.predictor(precision="int8")
+
+
+def test_int8_of_imported_weights_is_refused(run: Run, edit: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(backends, "missing", lambda name, precision: None)
+
+    def imported(info: dict[str, Any]) -> None:
+        info["imported"] = {"from": "elsewhere"}
+        del info["source"], info["recipe"]
+
+    with pytest.raises(InputError, match="has no images to calibrate int8 on"):
+        Run.open(edit(run.path, imported)).predictor(precision="int8")
+
+
+def test_bad_input(run: Run, stubs: dict[str, Any]) -> None:
+    for words, said in [({"batch": 0}, "batch"), ({"backend": "x"}, "backend 'x'"), ({"precision": "x"}, "'x'")]:
+        with pytest.raises(InputError, match=said):
+            run.predictor(**words)
+    bare = predictor.ready(run.model(), (3, 8, 8))
+    with pytest.raises(InputError, match="nothing says how images are prepared"):
+        bare.logits(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(InputError, match="nothing says how images are prepared"):
+        bare.predict("x.png")
+
+
+def test_a_network_without_finite_logits_is_named_as_such(run: Run, stubs: dict[str, Any]) -> None:
+    net = run.model()
+    with torch.no_grad():
+        net.fc.bias[0] = float("nan")
+    with pytest.raises(InputError, match="output is not finite; its weights are damaged"):
+        predictor.ready(net, (3, 8, 8))
+
+
+def test_the_network_is_left_as_it_was(run: Run, stubs: dict[str, Any]) -> None:
+    net = run.model().double().train()
+    before = json.dumps({key: value.sum().item() for key, value in net.state_dict().items()})
+    predictor.ready(net, (3, 8, 8))
+    assert net.training
+    assert json.dumps({key: value.sum().item() for key, value in net.state_dict().items()}) == before
+    assert all(weight.dtype == torch.float64 and weight.requires_grad for weight in net.parameters())
