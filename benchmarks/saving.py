@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -78,6 +78,11 @@ def write_part(source: str, folder: Path, images: int) -> Path:
     return folder
 
 
+def silently(records: Iterator[Any]) -> None:
+    """Let the run take its course."""
+    deque(records, 0)
+
+
 def trained(source: Path, out: Path, epochs: int, *, safe: bool) -> dict[str, float]:
     """Train once; the seconds of the whole and of its parts."""
     spent: Counter[str] = Counter()
@@ -106,9 +111,7 @@ def trained(source: Path, out: Path, epochs: int, *, safe: bool) -> dict[str, fl
         patch.start()
     began, cpu = time.perf_counter(), time.process_time()
     try:
-        resnets.train(
-            str(source), arch="resnet20", epochs=epochs, out=out, display=lambda records: deque(records, 0), threads=1
-        )
+        resnets.train(str(source), arch="resnet20", epochs=epochs, out=out, display=silently, threads=1)
     except resnets.InputError:
         if safe:
             raise  # without its manifest the finished run cannot be opened, which is as it should be
