@@ -20,8 +20,10 @@ from resnets.inspection.shapes import shadow
 from resnets.inspection.trace import trace
 from resnets.models import build
 
+LONG = ("resnet1001", "preact-resnet1001")  # ten seconds each; ResNet-1202 stays
 
-@pytest.mark.parametrize("name", ZOO)
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in ZOO])
 def test_counts_of_the_zoo(name):
     entry = ZOO[name]
     seen = inspect(name)

@@ -75,7 +75,7 @@ def place(tmp_path_factory):
     return folder
 
 
-SHORT, WHOLE = ("train", "predict"), ("train", "evaluate", "predict", "verify")
+SHORT, WHOLE = ("train",), ("train", "evaluate", "predict", "verify")
 
 
 def results(place, folder, names, command):
@@ -88,7 +88,7 @@ def results(place, folder, names, command):
     found = {name: command([*words[name], "--json"]) for name in names}
     kept = {"train": ("weights_sha256", "test"), "evaluate": ("top1", "loss", "confusion"), "verify": ("ok",)}
     said = {name: {key: found[name][key] for key in kept[name]} for name in names if name in kept}
-    return said | {"predict": [prediction["top"] for prediction in found["predict"]]}
+    return said | {name: [prediction["top"] for prediction in found[name]] for name in names if name == "predict"}
 
 
 def here(words):
