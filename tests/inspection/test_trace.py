@@ -208,7 +208,13 @@ def support(net, side, stage):
     return middle, (int(rows[0]), int(rows[-1])), (int(columns[0]), int(columns[-1]))
 
 
-@pytest.mark.parametrize(("name", "side"), FIELDS.items())
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        pytest.param(name, side, marks=pytest.mark.slow) if name in ("resnet34", "resnet34-C") else (name, side)
+        for name, side in FIELDS.items()
+    ],
+)
 def test_receptive_fields_are_the_support_of_the_gradient(name, side):
     found = spec(name)
     widths = tuple(4 * (k + 1) for k in range(len(found.widths)))

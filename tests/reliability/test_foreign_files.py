@@ -43,7 +43,7 @@ def test_every_gadget_bomb_and_lie_is_refused_in_one_line(tmp_path: Path) -> Non
 
 
 def test_broken_files_are_read_or_refused(tmp_path: Path) -> None:
-    _mutants(tmp_path, int(os.environ.get("RESNETS_CASES_SHORT", "1500")), "short")
+    _mutants(tmp_path, int(os.environ.get("RESNETS_CASES_SHORT", "800")), "short")
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from resnets import cli
+
 SHORT = ["--arch", "resnet8", "--epochs", "3", "--set", "batch_size=64", "--deterministic", "--threads", "1"]
 
 
@@ -132,10 +134,10 @@ def test_a_finished_run_is_not_trained_again(whole):
         (["--seed", "1"], "has seed 0, not 1"),
     ],
 )
-def test_resuming_with_other_settings_is_refused(whole, words, message):
+def test_resuming_with_other_settings_is_refused(whole, words, message, capfd):
     info = Path(whole["run"]) / "run.json"
     before = info.read_text()
-    process = start("--resume", "--out", whole["run"], *words)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 2 and message in err and err.strip().splitlines()[-1].startswith("error: ")
+    assert cli.main(["train", "--resume", "--out", whole["run"], *words]) == 2
+    err = capfd.readouterr().err
+    assert message in err and err.strip().splitlines()[-1].startswith("error: ")
     assert info.read_text() == before

@@ -133,7 +133,8 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
 
             return VGG19(spec)
         net = ResNet(spec)
-        initialise(net)
+        if not net.fc.weight.is_meta:  # there is nothing to set there, and drawing would load the compiler (2 s)
+            initialise(net)
         for unit in net.each_unit():
             if isinstance(unit.join, Gating):
                 unit.join.initialise()

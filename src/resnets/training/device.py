@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from resnets.data import free_memory
 from resnets.errors import InputError
 from resnets.evaluation import pick_device
+from resnets.inspection.shapes import Shapes
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -128,7 +129,8 @@ def activation_bytes(net: nn.Module, image_shape: tuple[int, int, int], batch: i
 
     shadow = copy.deepcopy(net).to("meta").train()
     fixed = sum(weight.numel() * weight.element_size() for weight in shadow.parameters())
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    # Torch's own shapes of a normalisation on meta would load its compiler, which takes two seconds.
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), Shapes():
         shadow(torch.empty(2, *image_shape, device="meta"))
     per_image = max(0, sum(storages.values()) - fixed) / 2
     return int(per_image * batch) + 4 * fixed
