@@ -20,7 +20,7 @@ from resnets.inspection.shapes import shadow
 from resnets.inspection.trace import trace
 from resnets.models import build
 
-LONG = ("resnet1001", "preact-resnet1001")  # ten seconds each; ResNet-1202 stays
+LONG = ("resnet1001", "preact-resnet1001", "resnet1202")  # ten seconds each
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in ZOO])
