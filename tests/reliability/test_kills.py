@@ -40,6 +40,8 @@ def every_kill(action, fresh, check, log, stride=1):
             continue
         fresh()
         ended = attempt(action, log, *kill_at(name, k))
+        if name in ("openat", "close") and ended.end == "done" and ended.calls.count(name) < k:
+            continue  # the collector of garbage closed a file less than in the first run: there was no such call
         assert ended.end == "killed 9", (name, k, ended)
         check(f"killed at {name} {k}")
         kills += 1
