@@ -25,7 +25,7 @@ def write_result(name: str, runs: Sequence[Path]) -> Path:
     first = infos[0]
     result: dict[str, Any] = {
         "claim": name, "title": CLAIMS[name].title, "reference": CLAIMS[name].reference,
-        "commit": _commit(), "command": f"python -m benchmarks accuracy {name}",
+        "commit": commit(), "command": f"python -m benchmarks accuracy {name}",
         "trains": ["resnets", "train", "cifar10", *CLAIMS[name].words],
         "arch": first["arch"], "parameters": first["parameters"],
         "recipe": first["recipe"], "source": {"splits": first["source"]["splits"]}, "precision": first["precision"],
@@ -50,7 +50,7 @@ def read_results() -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in found if path.exists()]
 
 
-def _commit() -> str:
+def commit() -> str:
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     changed = subprocess.run(
         ["git", "status", "--porcelain", "--", "src"], cwd=ROOT, capture_output=True, text=True, check=True

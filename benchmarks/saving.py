@@ -2,7 +2,8 @@
 
 ResNet-20 is trained on a part of CIFAR-10, in turn as it is and with no syncing, no checksums and no checks. Printed,
 as JSON: the share of the training's wall time that syncing and checksums took, measured within, and the ratio of the
-whole times. The share is the better figure on a machine that does other things besides.
+whole times. The share is the better figure on a machine that does other things besides. Both go into
+benchmarks/results/saving.json.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import json
 import statistics
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import resnets
+from benchmarks.results import RESULTS, commit
 from resnets import files, manifest
+from resnets.evaluation.provenance import versions
 from resnets.training import checkpoint
 from resnets.training import folder as run_folder
 
@@ -46,8 +49,11 @@ def main() -> None:
                 (with_ if safe else without).append(figures)
                 print(json.dumps({"safe": safe} | figures), flush=True)
     median = {name: statistics.median(run[name] for run in with_) for name in with_[0]}
-    print(json.dumps({
-        "images": given.images, "epochs": given.epochs, "rounds": given.rounds,
+    result = {
+        "command": f"python -m benchmarks.saving {given.source} --images {given.images} --epochs {given.epochs}"
+        f" --rounds {given.rounds}",
+        "commit": commit(), "versions": versions(), "hardware": run_folder.hardware("cpu"), "safe": with_,
+        "unsafe": without, "images": given.images, "epochs": given.epochs, "rounds": given.rounds,
         "sync_percent": round(100 * median["sync"] / median["seconds"], 3),
         "checksum_percent": round(100 * median["measure"] / median["seconds"], 3),
         "saving_percent": round(100 * median["save"] / median["seconds"], 3),
@@ -55,7 +61,9 @@ def main() -> None:
             median["cpu_seconds"] / statistics.median(run["cpu_seconds"] for run in without), 3
         ),
         "ratio_of_seconds": round(median["seconds"] / statistics.median(run["seconds"] for run in without), 3),
-    }))  # fmt: skip
+    }  # fmt: skip
+    (RESULTS / "saving.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result))
 
 
 def write_part(source: str, folder: Path, images: int) -> Path:
@@ -68,6 +76,11 @@ def write_part(source: str, folder: Path, images: int) -> Path:
             place.mkdir(parents=True, exist_ok=True)
             split.image(index).save(place / f"{index:05}.png")
     return folder
+
+
+def silently(records: Iterator[Any]) -> None:
+    """Let the run take its course."""
+    deque(records, 0)
 
 
 def trained(source: Path, out: Path, epochs: int, *, safe: bool) -> dict[str, float]:
@@ -98,7 +111,7 @@ def trained(source: Path, out: Path, epochs: int, *, safe: bool) -> dict[str, fl
         patch.start()
     began, cpu = time.perf_counter(), time.process_time()
     try:
-        resnets.train(str(source), arch="resnet20", epochs=epochs, out=out, display=list, threads=1)
+        resnets.train(str(source), arch="resnet20", epochs=epochs, out=out, display=silently, threads=1)
     except resnets.InputError:
         if safe:
             raise  # without its manifest the finished run cannot be opened, which is as it should be

@@ -32,3 +32,15 @@ def test_a_result_tells_how_it_was_made(path):
         assert result[key], key
     assert len(result["seeds"]) == result["n"] == len(result["test_top1"]) == len(set(result["seeds"]))
     assert result["test_top1_mean"] == pytest.approx(sum(result["test_top1"]) / result["n"])
+
+
+def test_the_figures_of_reliability_are_what_the_result_file_says(benchmarks):
+    from benchmarks import reliability
+
+    text = reliability.PAGE.read_text(encoding="utf-8")
+    assert reliability.replaced(text) == text, "run: python -m benchmarks.reliability"
+    kept = json.loads(reliability.FILE.read_text(encoding="utf-8"))
+    assert kept.keys() == reliability.LONG.keys()
+    for item in kept.values():
+        file, test = item["test"].split("::")
+        assert f"def {test}(" in (ROOT / "tests" / "reliability" / file).read_text(encoding="utf-8")

@@ -122,6 +122,7 @@ def test_data_examines_a_source(command, tmp_path):
         assert expected in found.out
 
 
+@pytest.mark.slow  # the short form: tests/reliability/test_signals.py and test_kills.py
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_the_run_goes_on(tmp_path, number, code):
     run = tmp_path / "run"

@@ -45,7 +45,10 @@ def random_network(name: str, images: torch.Tensor) -> nn.Module:
     return net
 
 
-@pytest.mark.parametrize("name", [name for name in ZOO if name not in WITHOUT])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if "1001" in name else name for name in ZOO if name not in WITHOUT],
+)
 def test_the_mean_of_a_map_plus_the_bias_is_the_logit(name: str) -> None:
     # Not square, so that height and width are told apart; the last map has 2 x 3 cells.
     shape = (1, 3, 40, 72) if ZOO[name].spec.num_classes == 1000 else (1, 3, 8, 12)

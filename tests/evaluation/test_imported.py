@@ -107,7 +107,9 @@ def eval_line(line: str) -> Any:
     return names["model"]
 
 
-@pytest.mark.parametrize("name", ["resnet18d", "resnet50_gn", "resnet26t"])
+@pytest.mark.parametrize(
+    "name", ["resnet18d", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50_gn", "resnet26t"))]
+)
 def test_timms_files_come_in_and_go_out(tmp_path: Path, name: str) -> None:
     timm = pytest.importorskip("timm")
     net = timm.create_model(name, num_classes=7).eval()

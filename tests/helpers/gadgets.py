@@ -224,7 +224,6 @@ def _two_faces() -> dict[str, bytes]:
         "a method that differs, local": bytes(local),
         "a name twice": _twice(),
         "a name twice, in capitals": _twice("w/DATA.PKL"),
-        "a directory without end": _entries(200_000),
         "keys of pairs of pairs": archive(_shared(50, b"K\x01s")),
         "a set of pairs of pairs": archive(b"\x80\x02cbuiltins\nset\n](" + _pairs(50) + b"e\x85R."),
         "a crc that differs": _damaged(),
@@ -248,15 +247,6 @@ def _pairs(times: int) -> bytes:
 
 def _shared(times: int, then: bytes) -> bytes:
     return b"\x80\x02}" + _pairs(times) + then + b"."
-
-
-def _entries(count: int) -> bytes:
-    """An archive of many empty records."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as whole:
-        for number in range(count):
-            whole.writestr(zipfile.ZipInfo(f"w/{number}"), b"")
-    return buffer.getvalue()
 
 
 def _damaged() -> bytes:

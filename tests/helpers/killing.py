@@ -5,14 +5,15 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import resnets.__main__ as program
 import resnets.training.course as running
-from resnets import cli
 from resnets.training import checkpoint, keeping
 
 PHASES = ("starting", "training", "validating", "saving", "ending")
@@ -28,8 +29,11 @@ class Child:
             code = 70
             try:
                 self._announce()
+                sys.argv = ["resnets", *(str(word) for word in words)]
                 with log.open("a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
-                    code = cli.main([str(word) for word in words])
+                    program.run()
+            except SystemExit as stop:
+                code = int(stop.code or 0)
             finally:
                 os._exit(code)
 

@@ -62,7 +62,13 @@ def test_the_boxes_say_what_the_paper_says(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "depth"), [("resnet1202", 1202), ("resnet152", 152), ("preact-resnet164", 164), ("resnet44", 44)]
+    ("name", "depth"),
+    [
+        pytest.param("resnet1202", 1202, marks=pytest.mark.slow),
+        ("resnet152", 152),
+        ("preact-resnet164", 164),
+        ("resnet44", 44),
+    ],
 )
 def test_a_folded_network_still_counts_all_its_layers(tmp_path, name, depth):
     figure = drawn(tmp_path, name)
@@ -79,6 +85,7 @@ def test_a_folded_network_still_counts_all_its_layers(tmp_path, name, depth):
     assert figure.size[1] < (900 if times else 1200)  # points
 
 
+@pytest.mark.slow
 def test_1202_layers_take_the_room_of_110():
     heights = {side_by_side([traced(name)]).height for name in ("resnet110", "resnet1202")}
     assert len(heights) == 1

@@ -20,8 +20,10 @@ from resnets.inspection.shapes import shadow
 from resnets.inspection.trace import trace
 from resnets.models import build
 
+LONG = ("resnet1001", "preact-resnet1001", "resnet1202")  # ten seconds each
 
-@pytest.mark.parametrize("name", ZOO)
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in ZOO])
 def test_counts_of_the_zoo(name):
     entry = ZOO[name]
     seen = inspect(name)
@@ -206,7 +208,13 @@ def support(net, side, stage):
     return middle, (int(rows[0]), int(rows[-1])), (int(columns[0]), int(columns[-1]))
 
 
-@pytest.mark.parametrize(("name", "side"), FIELDS.items())
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        pytest.param(name, side, marks=pytest.mark.slow) if name in ("resnet34", "resnet34-C") else (name, side)
+        for name, side in FIELDS.items()
+    ],
+)
 def test_receptive_fields_are_the_support_of_the_gradient(name, side):
     found = spec(name)
     widths = tuple(4 * (k + 1) for k in range(len(found.widths)))

@@ -95,7 +95,7 @@ def test_the_first_convolution_is_adapted_as_timm_does(inputs: int, channels: in
     torch.testing.assert_close(adapted(weight, channels), expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "preact-resnet20", "vgg19"])
+@pytest.mark.parametrize("name", ["resnet8", "preact-resnet20", pytest.param("vgg19", marks=pytest.mark.slow)])
 def test_grey_images_give_what_their_three_channels_gave(tmp_path: Path, name: str) -> None:
     colour = create(name, num_classes=4, seed=0).eval()
     randomise(colour)

@@ -23,7 +23,7 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="n
 
 @LINUX
 def test_settings_come_back_or_are_refused(tmp_path: Path) -> None:
-    _settings(tmp_path, int(os.environ.get("RESNETS_SETTINGS_SHORT", "500")), "short")
+    _settings(tmp_path, int(os.environ.get("RESNETS_SETTINGS_SHORT", "300")), "short")
 
 
 @LINUX

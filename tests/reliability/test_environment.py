@@ -75,7 +75,7 @@ def place(tmp_path_factory):
     return folder
 
 
-SHORT, WHOLE = ("train", "predict"), ("train", "evaluate", "predict", "verify")
+SHORT, WHOLE = ("train",), ("train", "evaluate", "predict", "verify")
 
 
 def results(place, folder, names, command):
@@ -88,7 +88,7 @@ def results(place, folder, names, command):
     found = {name: command([*words[name], "--json"]) for name in names}
     kept = {"train": ("weights_sha256", "test"), "evaluate": ("top1", "loss", "confusion"), "verify": ("ok",)}
     said = {name: {key: found[name][key] for key in kept[name]} for name in names if name in kept}
-    return said | {"predict": [prediction["top"] for prediction in found["predict"]]}
+    return said | {name: [prediction["top"] for prediction in found[name]] for name in names if name == "predict"}
 
 
 def here(words):
@@ -124,6 +124,7 @@ def plain(place, tmp_path_factory):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_everything_unusual_at_once_changes_nothing(plain, place, tmp_path):
     assert plain["verify"]["ok"] and plain["train"]["test"]["n"] > 0
     assert unusual(SETTINGS["all at once"], place, tmp_path, SHORT) == {name: plain[name] for name in SHORT}
@@ -147,11 +148,16 @@ def digest(run):
     return json.loads((run / "run.json").read_text())["weights"]["sha256"]
 
 
-def test_with_every_stream_closed_the_run_is_the_same(plain, place, tmp_path):
-    run = tmp_path / "run"
+def test_with_everything_unusual_and_every_stream_closed_the_run_is_the_same(plain, place, tmp_path):
+    odd = SETTINGS["all at once"]
+    run = tmp_path / odd.folder / "run 1"
     words = [sys.executable, "-m", "resnets", *train(place, run, "--json")]
-    done = subprocess.run(["bash", "-c", '"$@" <&- >&- 2>&-', "bash", *words], env=PLAIN, timeout=240)
+    environment = {key: value for key, value in {**PLAIN, **odd.environment}.items() if value is not None}
+    done = subprocess.run(
+        ["bash", "-c", '"$@" <&- >&- 2>&-', "bash", *words], env=environment, cwd=odd.cwd, umask=odd.umask, timeout=240
+    )
     assert done.returncode == 0
+    assert not any(path.stat().st_mode & 0o777 & odd.umask for path in (run, *run.rglob("*")))
     assert digest(run) == plain["train"]["weights_sha256"]
     # Nothing that was printed went into a file of the run that happened to get the number of a closed stream.
     assert verify_run(run).ok

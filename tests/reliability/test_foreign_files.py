@@ -9,6 +9,8 @@ import json
 import os
 import pickle
 import struct
+import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def test_every_gadget_bomb_and_lie_is_refused_in_one_line(tmp_path: Path) -> Non
 
 
 def test_broken_files_are_read_or_refused(tmp_path: Path) -> None:
-    _mutants(tmp_path, int(os.environ.get("RESNETS_CASES_SHORT", "1500")), "short")
+    _mutants(tmp_path, int(os.environ.get("RESNETS_CASES_SHORT", "800")), "short")
 
 
 @pytest.mark.slow
@@ -133,3 +135,14 @@ def test_a_run_whose_record_is_odd_is_refused(tmp_path: Path, changes: dict[str,
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     with pytest.raises(InputError, match=r"weights are missing|lacks classes that are words"):
         Run.open(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_directory_without_end_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "many.pth", "w") as whole:
+        for number in range(200_000):
+            whole.writestr(zipfile.ZipInfo(f"w/{number}"), b"")
+    began = time.process_time()
+    with pytest.raises(InputError, match="damaged"):
+        read_state(tmp_path / "many.pth")
+    assert time.process_time() - began < 1

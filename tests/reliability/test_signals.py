@@ -119,7 +119,7 @@ def test_while_images_are_decoded_nothing_is_left_behind(tmp_path):
         time.sleep(0.001)
     time.sleep(0.3)
     code, seconds = stop(child, signal.SIGTERM, 3)
-    assert code == 143 and seconds < 10, log.read_text()
+    assert code == 143 and seconds < LONGEST, log.read_text()
     assert not run.exists()
 
 
@@ -149,6 +149,21 @@ def test_only_stretches_that_may_end_anywhere_are_ended_and_only_once():
     found.note(signal.SIGTERM)  # the next ones disturb nothing
     assert found.received == [signal.SIGTERM] * 2
     assert isinstance(found.end(), SystemExit) and found.end().code == 143
+
+
+@pytest.mark.parametrize("then", ["an error of its own", "nothing"])
+def test_a_library_that_turns_the_signal_into_something_else_does_not_hide_it(then):
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except Stopped:
+            if then != "nothing":
+                raise ValueError("not a readable file") from None
+
+    with signals() as found, pytest.raises(Stopped), found.at_once():
+        work()
+    assert found.received == [signal.SIGINT]
 
 
 def test_the_handlers_are_given_back():

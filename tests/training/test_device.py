@@ -6,7 +6,14 @@ import torch
 from resnets.errors import InputError
 from resnets.models import create
 from resnets.training import device as room
-from resnets.training.device import COMPILE_STEPS, activation_bytes, choose_execution, determinism, require_memory
+from resnets.training.device import (
+    ADVISED,
+    COMPILE_STEPS,
+    activation_bytes,
+    choose_execution,
+    determinism,
+    require_memory,
+)
 
 
 def test_bf16_only_where_the_processor_multiplies_it(monkeypatch):
@@ -77,4 +84,4 @@ def test_a_batch_that_cannot_fit_is_refused_with_one_that_would(monkeypatch):
     assert 1 <= fits < 4096
     require_memory(net, (3, 32, 32), fits, "cpu")
     with pytest.raises(InputError):
-        require_memory(net, (3, 32, 32), 2 * fits, "cpu")  # the advice leaves room to spare
+        require_memory(net, (3, 32, 32), int(fits / ADVISED) + 3, "cpu")

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from resnets import cli
+
 SHORT = ["--arch", "resnet8", "--epochs", "3", "--set", "batch_size=64", "--deterministic", "--threads", "1"]
 
 
@@ -67,6 +69,7 @@ def test_evaluating_the_run_later_gives_the_figures_it_ended_with(whole):
         assert later[key] == whole["test"][key], key
 
 
+@pytest.mark.slow  # the short form: tests/reliability/test_signals.py and test_kills.py
 def test_killed_in_the_middle_of_an_epoch_and_resumed_ends_in_the_same_weights(whole, tmp_path):
     run = tmp_path / "run"
     process = start("digits", *SHORT, "--json", "--out", run)
@@ -79,6 +82,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_ends_in_the_same_weights(w
     assert again["test"] == whole["test"]
 
 
+@pytest.mark.slow  # the short form: tests/reliability/test_signals.py and test_kills.py
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_stopped_by_a_signal_saves_at_that_step_and_goes_on(whole, tmp_path, number, code):
     run = tmp_path / "run"
@@ -95,6 +99,7 @@ def test_stopped_by_a_signal_saves_at_that_step_and_goes_on(whole, tmp_path, num
     assert again["weights_sha256"] == whole["weights_sha256"]
 
 
+@pytest.mark.slow  # the short form: tests/reliability/test_signals.py and test_kills.py
 def test_workers_do_not_change_the_weights(tmp_path):
     # 96 pixels: these stream from disk, decoded in workers, with random resized crops of the originals.
     for k in range(24):
@@ -129,10 +134,10 @@ def test_a_finished_run_is_not_trained_again(whole):
         (["--seed", "1"], "has seed 0, not 1"),
     ],
 )
-def test_resuming_with_other_settings_is_refused(whole, words, message):
+def test_resuming_with_other_settings_is_refused(whole, words, message, capfd):
     info = Path(whole["run"]) / "run.json"
     before = info.read_text()
-    process = start("--resume", "--out", whole["run"], *words)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 2 and message in err and err.strip().splitlines()[-1].startswith("error: ")
+    assert cli.main(["train", "--resume", "--out", whole["run"], *words]) == 2
+    err = capfd.readouterr().err
+    assert message in err and err.strip().splitlines()[-1].startswith("error: ")
     assert info.read_text() == before

@@ -150,7 +150,7 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
 
             return VGG19(spec)
         net = ResNet(spec)
-        if net.fc.weight.device.type != "meta":  # there is nothing to set there, and drawing loads the compiler (2 s)
+        if not net.fc.weight.is_meta:  # there is nothing to set there, and drawing would load the compiler (2 s)
             initialise(net)
         for unit in net.each_unit():
             if isinstance(unit.join, Gating):

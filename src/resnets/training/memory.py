@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnets.inspection.shapes import Shapes
 from resnets.models.network import ResNet
 from resnets.models.segments import Piece, piecewise
 
@@ -33,8 +34,6 @@ def activation_bytes(net: nn.Module, image_shape: tuple[int, int, int], batch: i
     """
     shadow: Any = copy.deepcopy(net).to("meta").train()
     shadow.recompute = False
-    if can_recompute(shadow) and shadow.spec.unit != "linear":
-        shadow.avgpool = nn.AdaptiveMaxPool2d(1)  # of the same shape; the mean, on meta, loads torch's compiler (2 s)
     own = {id(weight.untyped_storage()) for weight in shadow.parameters()}
     fixed = sum(weight.numel() * weight.element_size() for weight in shadow.parameters())
     x = torch.empty(2, *image_shape, device="meta")
@@ -60,6 +59,7 @@ def _kept(piece: Piece, x: Tensor, own: set[int]) -> tuple[Tensor, int]:
             storages[id(tensor.untyped_storage())] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    # Torch's own shapes of a normalisation or a mean on meta would load its compiler, which takes two seconds.
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), Shapes():
         out = piece(x)
     return out.detach().requires_grad_(), sum(storages.values())

@@ -37,8 +37,14 @@ class Signals:
             if self.received:
                 raise Stopped
             yield
+        except Exception as error:
+            if self.received:  # libraries in C turn what is raised within them into errors of their own
+                raise Stopped from error
+            raise
         finally:
             self._at_once = False
+        if self.received:  # or swallow it
+            raise Stopped
 
     def end(self) -> BaseException:
         """What to raise in the end: KeyboardInterrupt after SIGINT, SystemExit(143) after SIGTERM."""
