@@ -83,7 +83,6 @@ def fit(
     per_epoch = steps_per_epoch(len(data), batch_size)
     total = recipe.total_steps(per_epoch)
     epochs = -(-total // per_epoch)
-    device = torch.device(execution.device)
     compute: Callable[[Tensor], Tensor] = state.net
     if execution.compiled:
         torch._dynamo.config.suppress_errors = True  # a machine whose compiler fails trains all the same, uncompiled
@@ -127,7 +126,7 @@ def fit(
                     batch = next(batches)
                     # Dropout draws from torch's generator: seeding it by the step keeps resumed runs on the same path.
                     torch.manual_seed(seed_of(seed, state.step))
-                    loss, correct, norm = gradients(compute, batch, state, recipe, execution, device, data, buffers)
+                    loss, correct, norm = gradients(compute, batch, state, recipe, execution, data, buffers)
             except WorkerDiedError as death:
                 # Nothing of the step was computed. Its batch is a function of the step, so it is made again.
                 deaths = (state.step, deaths[1] + 1 if deaths[0] == state.step else 1)
