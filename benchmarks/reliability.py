@@ -2,7 +2,7 @@
 
 Each name is a test of tests/reliability that prints its figures as one line of JSON; they are kept in
 benchmarks/results/reliability.json, with the commit and the seconds, and the table is written anew. Without a name only
-the table is. `--from LOG COMMIT NAME` takes a figure from what pytest printed.
+the table is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from benchmarks.results import RESULTS, ROOT, commit
@@ -60,12 +59,7 @@ LONG = {  # name: (promise, the test, what its figures say)
 
 def main() -> int:
     """Run what is named, and write the table."""
-    words = sys.argv[1:]
-    if words[:1] == ["--from"]:
-        log, made_by, name = words[1:]
-        keep(name, figures(Path(log).read_text(encoding="utf-8"), name), made_by, None)
-        words = []
-    for name in words:
+    for name in sys.argv[1:]:
         began = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-s", "-m", "slow", f"tests/reliability/{LONG[name][1]}"],
@@ -74,22 +68,15 @@ def main() -> int:
         if done.returncode:
             print(done.stdout[-4000:], file=sys.stderr)
             return 1
-        keep(name, figures(done.stdout, name), commit(), round(time.monotonic() - began))
+        keep(name, figures(done.stdout), commit(), round(time.monotonic() - began))
     PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 
-def figures(printed: str, name: str) -> dict[str, Any]:
-    """The line of JSON in what a test printed that has what its row in the table says."""
-    for line in printed.splitlines():
-        if line.lstrip(".").startswith("{"):
-            found = json.loads(line.lstrip("."))
-            try:
-                said(name, found)
-            except (KeyError, TypeError):
-                continue
-            return dict(found)
-    raise SystemExit(f"no figures of {name} in what was printed")
+def figures(printed: str) -> dict[str, Any]:
+    """The line of JSON in what a test printed."""
+    lines = [line.lstrip(".") for line in printed.splitlines()]
+    return dict(json.loads(next(line for line in lines if line.startswith("{"))))
 
 
 def said(name: str, found: Mapping[str, Any]) -> str:

@@ -11,14 +11,6 @@ from PIL import Image
 from resnets.data import Packed
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def picture(seed: int, size: tuple[int, int] = (10, 8), grey: bool = False) -> Image.Image:
     """A smooth random picture, width x height, each seed another."""
     numbers = np.random.default_rng(seed).integers(0, 256, (3, 3) if grey else (3, 3, 3), dtype=np.uint8)

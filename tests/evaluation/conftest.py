@@ -25,11 +25,6 @@ MakeSource = Callable[..., Path]
 MakeRun = Callable[..., Path]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def write_pictures(folder: Path, colour: Sequence[int], count: int, seed: int) -> None:
     folder.mkdir(parents=True)
     generator = np.random.default_rng(seed)

@@ -23,14 +23,6 @@ BARE = Recipe(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def images(n=24, classes=3):
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (n, 3, 8, 8), generator=generator, dtype=torch.uint8)

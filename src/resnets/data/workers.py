@@ -42,7 +42,8 @@ def in_workers(making: Dataset[Any], chunks: Sequence[Any], workers: int) -> Gen
             generator=torch.Generator(),  # or it would draw from the global one
             multiprocessing_context="fork" if sys.platform == "linux" else None,
         )
-    iterator = _started(loader)
+    with _raised():  # torch sets a handler of its own when it starts workers
+        iterator = iter(loader)
     for _ in chunks:
         try:
             with _raised():
@@ -60,7 +61,7 @@ def in_workers(making: Dataset[Any], chunks: Sequence[Any], workers: int) -> Gen
 
 @contextmanager
 def _raised() -> Iterator[None]:
-    """Within it, the death of a worker raises.
+    """Within it, the death of a worker raises; after it, the handler is what it was.
 
     torch's own handler would raise wherever the main process is: within an update of the weights, or a save. So this
     one holds only while a batch is waited for. There it must: a worker that is killed while it sends a batch leaves
@@ -79,16 +80,6 @@ def _raised() -> Iterator[None]:
 
 def _died(*_: object) -> None:
     torch._C._error_if_any_worker_fails()
-
-
-def _started(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Start the workers, without leaving torch's handler in place."""
-    if not _HANDLED or threading.current_thread() is not threading.main_thread():
-        return iter(loader)
-    before = signal.getsignal(signal.SIGCHLD)
-    iterator = iter(loader)
-    signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
-    return iterator
 
 
 def _as_it_is(result: Any) -> Any:

@@ -151,7 +151,7 @@ def _training(plan: Plan, state: State, judge: nn.Module, saving: Saving, stop: 
         received=stop.received,
     ):  # fmt: skip
         yield Record("note", message=line)
-    yield from finish(plan, state, stop.received, stop.at_once)
+    yield from finish(plan, state, stop)
 
 
 def _again(plan: Plan) -> str:

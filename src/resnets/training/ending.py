@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 
 from resnets.evaluation import Run, write_report
 from resnets.files import sha256, sweep
@@ -13,28 +12,23 @@ from resnets.training.checkpoint import State
 from resnets.training.keeping import PATIENCE, insist
 from resnets.training.loop import Record
 from resnets.training.plan import Plan
+from resnets.training.stopping import Signals
 
 
-def finish(
-    plan: Plan,
-    state: State,
-    received: Sequence[int] = (),
-    interruptible: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> Iterator[Record]:
+def finish(plan: Plan, state: State, stop: Signals) -> Iterator[Record]:
     """Write the chosen weights, measure them once on each held-out split, and close the run.
 
     Args:
         plan: of the run.
         state: at its end, and kept.
-        received: signals; one that comes while the disk is waited for ends the wait.
-        interruptible: makes a context around what may be left at any point by an exception.
+        stop: signals; one that comes ends the measuring, or the waiting for room on the disk.
     """
     file = plan.path / "weights.safetensors"
     weights = state.best_weights if state.best and state.best_weights else state.evaluated()
     again = f"the state is saved; resume the run when there is room: resnets train --resume --out {plan.path}"
     for line in insist(
         lambda: checkpoint.write_weights(file, weights), what=str(file), otherwise=again, patience=PATIENCE,
-        received=received,
+        received=stop.received,
     ):  # fmt: skip
         yield Record("note", message=line)
     by = "validation top-1" if state.best else "the last step"
@@ -49,7 +43,7 @@ def finish(
     run = Run(plan.path, plan.spec, plan.source.classes, plan.preprocessing, info)
     for name in ("validation", "test"):
         if name in plan.source.splits and len(plan.source.splits[name]):
-            with interruptible():
+            with stop.at_once():
                 found = run.evaluate(
                     plan.source, split=name, device=plan.execution.device, workers=plan.workers,
                     skip_unreadable=plan.info["source"]["skip_unreadable"],
@@ -62,7 +56,7 @@ def finish(
         close_run(plan.path, info)
 
     for line in insist(
-        close, what="the report and run.json", otherwise=again, patience=PATIENCE, received=received
+        close, what="the report and run.json", otherwise=again, patience=PATIENCE, received=stop.received
     ):  # fmt: skip
         yield Record("note", message=line)
     sweep(plan.path / "checkpoints")

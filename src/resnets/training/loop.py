@@ -84,7 +84,6 @@ def fit(
     per_epoch = steps_per_epoch(len(data), batch_size)
     total = recipe.total_steps(per_epoch)
     epochs = -(-total // per_epoch)
-    device = torch.device(execution.device)
     use_memory(state.net, execution.memory)
     compute: Callable[[Tensor], Tensor] = state.net
     if execution.compiled:
@@ -129,7 +128,7 @@ def fit(
                     batch = next(batches)
                     # Dropout draws from torch's generator: seeding it by the step keeps resumed runs on the same path.
                     torch.manual_seed(seed_of(seed, state.step))
-                    loss, correct, norm = gradients(compute, batch, state, recipe, execution, device, data, buffers)
+                    loss, correct, norm = gradients(compute, batch, state, recipe, execution, data, buffers)
             except WorkerDiedError as death:
                 # Nothing of the step was computed. Its batch is a function of the step, so it is made again.
                 deaths = (state.step, deaths[1] + 1 if deaths[0] == state.step else 1)

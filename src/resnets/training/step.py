@@ -34,7 +34,6 @@ def gradients(
     state: State,
     recipe: Recipe,
     execution: Execution,
-    device: torch.device,
     data: Any,
     buffers: Buffers,
 ) -> tuple[float, int, float]:
@@ -43,6 +42,7 @@ def gradients(
     Raises:
         NonFiniteError: something is not finite, or the update could overflow; the weights are untouched.
     """
+    device = torch.device(execution.device)
     parameters = [weight for weight in state.net.parameters() if weight.requires_grad]
     for weight in parameters:
         weight.grad = None
@@ -67,12 +67,12 @@ def gradients(
     ))]  # fmt: skip
     mean_loss, right, size, statistics, weights, moments = torch.stack(
         [value.float() for value in sizes]
-    ).tolist()  # one wait
+    ).tolist()  # one wait for the device; fp16's scale is another
     infinity = float("inf")
     if not (abs(mean_loss) < infinity and size < infinity and statistics < infinity) or overflows(
         weights, moments, size, state.optimisers
     ):
-        raise _refusal(batch, state, recipe, execution, device, data, buffers, mean_loss)
+        raise _refusal(batch, state, recipe, execution, data, buffers, mean_loss)
     return mean_loss, int(right), size
 
 
@@ -86,7 +86,6 @@ def _refusal(
     state: State,
     recipe: Recipe,
     execution: Execution,
-    device: torch.device,
     data: Any,
     buffers: Buffers,
     loss: float,
@@ -97,7 +96,7 @@ def _refusal(
     buffers.put_back()
     found, first = None, 0
     for images, _ in _parts(batch, recipe):
-        found = blame(state.net, images.to(device), execution.autocast)
+        found = blame(state.net, images.to(execution.device), execution.autocast)
         if found:
             break
         first += len(images)
