@@ -1,47 +1,59 @@
 """`python -m benchmarks.inference`: ours (`backend="auto"`) against what people pick instead, on this processor.
 
-For every network, batch size and precision all contestants run in turn, round after round, in this one process. Peers
-are set up as their own documentation says: torch eager (NCHW and channels_last), torch.compile with freezing, ONNX
-Runtime on torch's own ONNX export, OpenVINO on its own conversion; in int8 NNCF's defaults for OpenVINO, and ONNX
-Runtime's static quantisation with per-channel weights. benchmarks/results/inference.json keeps every round; what is
-measured anew replaces what it had of the same network, batch, precision and threads.
+For every network, batch size, precision and number of threads all contestants run in turn, round after round in an
+order that is drawn anew, in this one process; those that are far slower take part in every third round. Peers are set
+up as their own documentation says: torch eager (NCHW and channels_last), torch.compile with freezing, ONNX Runtime on
+torch's own ONNX export, OpenVINO on its own conversion, for latency and a fixed size; in int8 NNCF's defaults for
+OpenVINO and ONNX Runtime's static quantisation with per-channel weights, all calibrated on the same images as ours.
+benchmarks/results/inference.json keeps every round; what is measured anew replaces what it had of the same kind. A peer
+that is not installed, or does not compile in time, is named there as absent.
 
-Needs the extras `openvino` and `onnx`, and onnxscript for torch's export.
+Needs the extras `openvino` and `onnx`, and onnxscript for torch's export. About ten minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import io
 import json
 import logging
 import os
+import random
 import shlex
+import signal
 import statistics
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import resnets
-from benchmarks.results import RESULTS, _commit
-from resnets.evaluation import backends, predictor
+from benchmarks.results import RESULTS, commit
+from resnets.evaluation import backends, predictor, quantisation
 from resnets.evaluation.device import multiplies_bf16
+from resnets.evaluation.quantised import Quantised
 from resnets.training.folder import hardware
 
 SIDE = 224
+SEEDS = {"weights": 0, "images": 0, "calibration": 1, "order": 0}
+CALIBRATION = 8  # images of noise, which say nothing of accuracy: that is measured by `python -m benchmarks.int8`
 PEERS = {
     "fp32": ("eager", "channels_last", "inductor", "onnxruntime", "openvino"),
     "bf16": ("channels_last", "inductor", "openvino"),
     "int8": ("onnxruntime", "openvino"),
 }
 FILE = RESULTS / "inference.json"
+KEY = ("network", "batch", "precision", "threads")
+SLICE = 0.25  # seconds at least that a contestant runs in a round
+FAR = 1.8  # times the fastest one's: contestants that take longer come every third round
 Run = Callable[[], object]
 
 
@@ -49,78 +61,208 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__.split("\n\n")[0])
     parser.add_argument("--networks", nargs="+", default=["resnet18", "resnet50"])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--precisions", nargs="+", choices=PEERS, default=None)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.5, help="that each contestant runs in a round")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--precisions", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seconds", type=float, default=12.0, help="of rounds for one cell of the table")
+    parser.add_argument("--rounds", type=int, default=5, help="at least")
+    parser.add_argument("--compile-seconds", type=float, default=90.0, help="that a peer may take to be ready")
     parser.add_argument("--without", nargs="+", default=[], help="peers to leave out")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     native = multiplies_bf16("cpu")
-    for name in given.networks:
-        for batch in given.batches:
-            for precision in given.precisions or [one for one in PEERS if one != "bf16" or native]:
-                keep(compare(name, batch, precision, given))
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["XDG_CACHE_HOME"] = cache  # ours chooses here and now, not by what it remembers
+        for name in given.networks:
+            shared = Shared(name)
+            for threads in given.threads:
+                torch.set_num_threads(threads)
+                for batch in given.batches:
+                    for precision in given.precisions:
+                        if precision != "bf16" or native:
+                            keep(compare(shared, batch, precision, threads, given))
+    if "bf16" in given.precisions and not native:
+        keep_absence("bf16", {"reason": "this processor does not multiply bf16 itself", "flags": flags()})
 
 
-def compare(name: str, batch: int, precision: str, given: argparse.Namespace) -> dict[str, Any]:
-    """All contestants of one network, batch and precision, in alternating rounds."""
-    net = resnets.create(name, seed=0).eval()
-    images = torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    ours = predictor.ready(net, (3, SIDE, SIDE), precision=precision, batch=batch)
+def flags() -> list[str]:
+    """The processor's own instructions for matrix products, as the system lists them."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    found = next(line for line in lines if line.startswith("flags")).split()
+    return sorted(flag for flag in found if flag.startswith(("avx512", "avx_vnni", "amx")))
+
+
+class Shared:
+    """What all cells of one network have in common, so that it is made once: exports and quantised models."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.net = resnets.create(name, seed=SEEDS["weights"]).eval()
+        self.calibration = noise(CALIBRATION, SEEDS["calibration"])
+        self.int8: dict[str, Quantised] = {}
+
+    # Ours, in int8: what `Maker` is for a run, with the calibration images that the peers get.
+    def make(self, backend: str, task: backends.Task) -> Quantised:
+        if backend not in self.int8:
+            self.int8[backend] = Quantised(quantisation.quantise(backend, task, self.calibration), self.calibration)
+        return self.int8[backend]
+
+    def judge(self, *given: object) -> None:
+        return None
+
+    @cached_property
+    def onnx(self) -> bytes:
+        """Torch's own ONNX export, of any number of images."""
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "net.onnx"
+            sizes = ({0: torch.export.Dim("batch", min=1, max=64)},)
+            images = self.calibration[:2]
+            torch.onnx.export(self.net, (images,), str(place), dynamo=True, external_data=False, dynamic_shapes=sizes)
+            return place.read_bytes()
+
+    @cached_property
+    def onnx_int8(self) -> bytes:
+        from onnxruntime import quantization
+
+        rows = iter([{"x": image.numpy()} for image in self.calibration.split(1)])
+
+        class Reader(quantization.CalibrationDataReader):
+            def get_next(self) -> Any:
+                return next(rows, None)
+
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            plain, scaled = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+            plain.write_bytes(self.onnx)
+            quantization.shape_inference.quant_pre_process(str(plain), str(plain))
+            # Unsigned activations and signed weights: what its documentation advises for x86.
+            quantization.quantize_static(
+                str(plain), str(scaled), Reader(), per_channel=True, activation_type=quantization.QuantType.QUInt8
+            )
+            return scaled.read_bytes()
+
+    @cached_property
+    def openvino(self) -> Any:
+        with quiet():
+            return backends.openvino().convert_model(
+                self.net, example_input=self.calibration[:1], input=[[-1, 3, SIDE, SIDE]]
+            )
+
+    @cached_property
+    def openvino_int8(self) -> Any:
+        model = self.openvino.clone()
+        with quiet():
+            import nncf
+
+            rows = [image.numpy() for image in self.calibration.split(1)]
+            return nncf.quantize(model, nncf.Dataset(rows), subset_size=len(rows))
+
+
+def noise(count: int, seed: int) -> torch.Tensor:
+    return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def compare(shared: Shared, batch: int, precision: str, threads: int, given: argparse.Namespace) -> dict[str, Any]:
+    """All contestants of one network, batch, precision and number of threads, in alternating rounds."""
+    images = noise(batch, SEEDS["images"])
+    own = predictor.Own(int8=shared)  # type: ignore[arg-type]
+    ours = predictor.ready(shared.net, (3, SIDE, SIDE), precision=precision, batch=batch, own=own)
     runs: dict[str, Run] = {"ours": lambda: ours.logits(images)}
+    absent: dict[str, str] = {}
     # Torch eager in fp32 is the yardstick of every precision.
-    peers = dict.fromkeys(["eager", *PEERS[precision]])
-    for peer in (each for each in peers if each not in given.without):
+    for peer in dict.fromkeys(["eager", *PEERS[precision]]):
         kind = "fp32" if peer == "eager" else precision
-        print(f"{name} batch {batch} {kind}: {peer}", file=sys.stderr, flush=True)
-        runs[peer] = SETUPS[peer](net, images, kind)
-    wall: dict[str, list[float]] = {peer: [] for peer in runs}
-    cpu: dict[str, list[float]] = {peer: [] for peer in runs}
-    for run in runs.values():
-        run()
-    for number in range(given.rounds):
-        order = list(runs)
-        for peer in order[number % len(order) :] + order[: number % len(order)]:
-            rates = timed(runs[peer], batch, given.seconds)
-            wall[peer].append(rates[0])
-            cpu[peer].append(rates[1])
+        print(f"{shared.name} batch {batch} {kind}, {threads} threads: {peer}", file=sys.stderr, flush=True)
+        try:
+            if peer in given.without:
+                raise RuntimeError("left out by --without")
+            with within(given.compile_seconds):
+                runs[peer] = SETUPS[peer](shared, images, kind)
+        except Exception as problem:  # whatever hinders one must not stop the others
+            absent[peer] = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
+            print(f"  absent: {absent[peer]}", file=sys.stderr, flush=True)
+    wall, cpu = alternate(runs, batch, given.seconds, given.rounds)
     result: dict[str, Any] = {
-        "network": name, "batch": batch, "precision": precision, "threads": given.threads, "backend": ours.backend,
-        "images_per_second": wall, "images_per_cpu_second": cpu,
-        "command": shlex.join(["python", "-m", "benchmarks.inference", *sys.argv[1:]]), "commit": _commit(),
+        "network": shared.name, "batch": batch, "precision": precision, "threads": threads, "backend": ours.backend,
+        "images_per_second": wall, "images_per_cpu_second": cpu, "absent": absent,
+        "command": shlex.join(["python", "-m", "benchmarks.inference", *sys.argv[1:]]), "commit": commit(),
         "versions": {"python": sys.version.split()[0], **backends.versions()}, "hardware": hardware("cpu"),
-        "load": os.getloadavg()[0],
+        "seeds": SEEDS, "load": os.getloadavg()[0],
     }  # fmt: skip
     return result | summary(wall, cpu)
 
 
-def summary(wall: dict[str, list[float]], cpu: dict[str, list[float]]) -> dict[str, Any]:
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Stop what is inside after that many seconds, by a TimeoutError."""
+
+    def stop(*given: object) -> None:
+        raise TimeoutError(f"not ready within {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+Rates = dict[str, list[float | None]]
+
+
+def alternate(runs: dict[str, Run], batch: int, seconds: float, rounds: int) -> tuple[Rates, Rates]:
+    """Images a second of every contestant and round, by the wall's clock and by the processor's; None: not in it."""
+    took = {}
+    for peer, run in runs.items():
+        run()
+        took[peer] = batch / timed(run, batch, 1)[0]
+    far = {peer for peer, each in took.items() if each > FAR * min(took.values())}
+    wall: Rates = {peer: [] for peer in runs}
+    cpu: Rates = {peer: [] for peer in runs}
+    dice, began, number = random.Random(SEEDS["order"]), time.perf_counter(), 0
+    while number < rounds or time.perf_counter() - began < seconds:
+        for peer in dice.sample(list(runs), len(runs)):
+            rates: tuple[float | None, float | None] = (None, None)
+            if peer not in far or number % 3 == 0:
+                if took[peer] < SLICE:
+                    runs[peer]()  # what ran before it has filled the caches
+                rates = timed(runs[peer], batch, max(1, round(SLICE / took[peer])))
+            wall[peer].append(rates[0])
+            cpu[peer].append(rates[1])
+        number += 1
+    return wall, cpu
+
+
+def timed(run: Run, batch: int, count: int) -> tuple[float, float]:
+    """Images a second of so many runs, by the wall's clock and by the processor's."""
+    began, cpu = time.perf_counter(), time.process_time()
+    for _ in range(count):
+        run()
+    return count * batch / (time.perf_counter() - began), count * batch / (time.process_time() - cpu)
+
+
+def summary(wall: Rates, cpu: Rates) -> dict[str, Any]:
     """Ratios of medians against the fastest peer and against torch eager, with the rounds' own ratios as spread."""
     found: dict[str, Any] = {}
     for kind, rates in (("wall", wall), ("cpu", cpu)):
-        medians = {peer: statistics.median(values) for peer, values in rates.items()}
+        medians = {peer: statistics.median(v for v in values if v is not None) for peer, values in rates.items()}
         best = max((peer for peer in medians if peer != "ours"), key=lambda peer: medians[peer])
         found[kind] = {"medians": medians, "fastest_peer": best}
         for peer, key in ((best, "of_fastest_peer"), ("eager", "of_eager_fp32")):
-            ratios = sorted(ours / theirs for ours, theirs in zip(rates["ours"], rates[peer], strict=True))
+            pairs = zip(rates["ours"], rates[peer], strict=True)
+            ratios = sorted(ours / theirs for ours, theirs in pairs if ours is not None and theirs is not None)
             found[kind][key] = {"ratio": medians["ours"] / medians[peer], "least": ratios[0], "most": ratios[-1]}
     return found
 
 
-def timed(run: Run, batch: int, seconds: float) -> tuple[float, float]:
-    """Images a second, by the wall's clock and by the processor's."""
-    count, began, cpu = 0, time.perf_counter(), time.process_time()
-    while count == 0 or time.perf_counter() - began < seconds:
-        run()
-        count += 1
-    return count * batch / (time.perf_counter() - began), count * batch / (time.process_time() - cpu)
-
-
-def eager(net: torch.nn.Module, images: torch.Tensor, precision: str) -> Run:
-    net = copy.deepcopy(net)
+def eager(shared: Shared, images: torch.Tensor, precision: str) -> Run:
+    net = copy.deepcopy(shared.net)
 
     @torch.inference_mode()
     def run() -> object:
@@ -129,8 +271,8 @@ def eager(net: torch.nn.Module, images: torch.Tensor, precision: str) -> Run:
     return run
 
 
-def channels_last(net: torch.nn.Module, images: torch.Tensor, precision: str) -> Run:
-    net = copy.deepcopy(net).to(memory_format=torch.channels_last)
+def channels_last(shared: Shared, images: torch.Tensor, precision: str) -> Run:
+    net = copy.deepcopy(shared.net).to(memory_format=torch.channels_last)
     images = images.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
@@ -141,11 +283,11 @@ def channels_last(net: torch.nn.Module, images: torch.Tensor, precision: str) ->
     return run
 
 
-def inductor(net: torch.nn.Module, images: torch.Tensor, precision: str) -> Run:
+def inductor(shared: Shared, images: torch.Tensor, precision: str) -> Run:
     import torch._inductor.config as settings
 
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    net = copy.deepcopy(net).to(kind).to(memory_format=torch.channels_last)
+    net = copy.deepcopy(shared.net).to(kind).to(memory_format=torch.channels_last)
     images = images.to(kind).contiguous(memory_format=torch.channels_last)
     torch.compiler.reset()
     compiled = torch.compile(net)
@@ -159,81 +301,62 @@ def inductor(net: torch.nn.Module, images: torch.Tensor, precision: str) -> Run:
     return run
 
 
-def exported(net: torch.nn.Module, images: torch.Tensor) -> bytes:
-    """Torch's own ONNX export."""
-    out, sys.stdout = sys.stdout, io.StringIO()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / "net.onnx"
-            torch.onnx.export(net, (images,), str(place), dynamo=True, external_data=False)
-            return place.read_bytes()
-    finally:
-        sys.stdout = out
-
-
-def onnxruntime(net: torch.nn.Module, images: torch.Tensor, precision: str) -> Run:
+def onnxruntime(shared: Shared, images: torch.Tensor, precision: str) -> Run:
     import onnxruntime as runtime
-    from onnxruntime import quantization
 
-    model = exported(net, images)
-    if precision == "int8":
-
-        class Reader(quantization.CalibrationDataReader):
-            rows = iter([{"x": images.numpy()}])
-
-            def get_next(self) -> Any:
-                return next(self.rows, None)
-
-        with tempfile.TemporaryDirectory() as folder:
-            plain, scaled = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-            plain.write_bytes(model)
-            quantization.shape_inference.quant_pre_process(str(plain), str(plain))
-            quantization.quantize_static(str(plain), str(scaled), Reader(), per_channel=True)
-            model = scaled.read_bytes()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    options.add_free_dimension_override_by_name("batch", len(images))
+    model = shared.onnx_int8 if precision == "int8" else shared.onnx
     session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: images.numpy()}
     return lambda: session.run(None, feed)
 
 
-def openvino(net: torch.nn.Module, images: torch.Tensor, precision: str) -> Run:
-    ov = backends.openvino()
-    out, sys.stdout = sys.stdout, io.StringIO()
-    try:
-        model = ov.convert_model(net, example_input=images, input=[list(images.shape)])
-        if precision == "int8":
-            import nncf
-
-            model = nncf.quantize(model, nncf.Dataset([images.numpy()]))
-    finally:
-        sys.stdout = out
+def openvino(shared: Shared, images: torch.Tensor, precision: str) -> Run:
+    model = (shared.openvino_int8 if precision == "int8" else shared.openvino).clone()
+    model.reshape(list(images.shape))
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
     }
-    request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request = backends.openvino().Core().compile_model(model, "CPU", settings).create_infer_request()
     feed = {0: images.numpy()}
     return lambda: request.infer(feed)
 
 
-SETUPS: dict[str, Callable[[torch.nn.Module, torch.Tensor, str], Run]] = {
+SETUPS: dict[str, Callable[[Shared, torch.Tensor, str], Run]] = {
     "eager": eager, "channels_last": channels_last, "inductor": inductor, "onnxruntime": onnxruntime,
     "openvino": openvino,
 }  # fmt: skip
 
 
+def kept() -> dict[str, Any]:
+    whole = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    return {"claim": "inference", "not_measured": {}, "results": []} | whole
+
+
+def write(whole: dict[str, Any]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    FILE.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+
+def keep_absence(precision: str, why: dict[str, Any]) -> None:
+    whole = kept()
+    whole["not_measured"][precision] = why
+    write(whole)
+    print(json.dumps({precision: why}), flush=True)
+
+
 def keep(result: dict[str, Any]) -> None:
     """Write a result into the file, in the place of an earlier one of the same kind; and print its ratios."""
-    kept = json.loads(FILE.read_text(encoding="utf-8"))["results"] if FILE.exists() else []
-    same = ("network", "batch", "precision", "threads")
-    others = [each for each in kept if any(each[key] != result[key] for key in same)]
-    results = sorted([*others, result], key=lambda each: [each[key] for key in same])
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(json.dumps({"claim": "inference", "results": results}, indent=1) + "\n", encoding="utf-8")
-    brief = {key: result[key] for key in (*same, "backend")}
+    whole = kept()
+    others = [each for each in whole["results"] if any(each[key] != result[key] for key in KEY)]
+    whole["results"] = sorted([*others, result], key=lambda each: [each[key] for key in KEY])
+    write(whole)
+    brief = {key: result[key] for key in (*KEY, "backend", "absent")}
     for kind in ("wall", "cpu"):
         numbers = result[kind]
         brief[kind] = {

@@ -57,6 +57,12 @@ def unit_steps(ordering: str, layers: int, *, first: bool = False, reshapes: boo
     return Steps(shared, tuple(residual), after)
 
 
+def pooled_steps(*, pools: bool) -> Steps:
+    """The steps of a `pooled` unit: the shortcut spans its second convolution, after the pooling (`pools`)."""
+    pool = ("pool",) if pools else ()
+    return Steps(("conv1", *pool, "bn1", "relu"), ("conv2", "bn2", "relu"), ())
+
+
 def final_steps(ordering: str) -> tuple[str, ...]:
     """Steps between the last addition and the pooling: the pre-activation forms end with "an extra activation"."""
     return {"full-preactivation": ("bn_last", "relu"), "relu-only-preactivation": ("relu",)}.get(ordering, ())

@@ -27,7 +27,9 @@ class NetworkSpec:
         units: residual units of each stage.
         widths: channels of each stage's 3x3 convolutions (a bottleneck's output has four times as many).
         unit: `basic` (two 3x3), `bottleneck` (1x1, 3x3, 1x1), `linear` (two fully connected layers: a residual MLP),
-            or `vgg` (VGG-19 of torchvision, the papers' baseline: classes and channels are all that it lets choose).
+            `pooled` (a 3x3, the first of each stage followed by 2x2 max-pooling, then x + F(x) with one 3x3 in F: for
+            short training, after Page's ResNet-9 and Jordan's airbench), or `vgg` (VGG-19 of torchvision, the papers'
+            baseline: classes and channels are all that it lets choose).
         stem: `imagenet` (7x7/2 and 3x3/2 max-pooling), `small` (3x3/1), or `auto`: by the size of the images; `deep`
             (for the 7x7 three 3x3 of 32, 32 and 64 channels, ResNet-C of [T], section 4.1) or `deep-tiered` (timm's
             "t" networks: 24, 32 and 64), wider or narrower as `stem_width` says. `linear` and `vgg` units have stems
@@ -227,13 +229,13 @@ class NetworkSpec:
         if self.unit == "vgg":
             halvings = [(place, 1) for place in stages]
         else:
-            halvings = [("the stem", 0 if self.stem == "small" else 2), (stages[0], 0)]
+            halvings = [("the stem", 0 if self.stem == "small" else 2), (stages[0], int(self.unit == "pooled"))]
             halvings += [(place, 1) for place in stages[1:]]
-        # A padded convolution of stride 2 rounds up, VGG's unpadded pooling down.
-        rounding = 0 if self.unit == "vgg" else 1
         height, width = self.image_size
         sizes = []
         for place, times in halvings:
+            # A padded convolution of stride 2 rounds up, unpadded pooling down.
+            rounding = 0 if self.unit == "vgg" or (self.unit == "pooled" and place != "the stem") else 1
             for _ in range(times):
                 if min(height, width) < 2:
                     raise InputError(self._too_deep(place))

@@ -11,7 +11,7 @@ from resnets.errors import InputError, nearest
 if TYPE_CHECKING:
     from resnets.architecture.spec import NetworkSpec
 
-UNITS = ("basic", "bottleneck", "linear", "vgg")
+UNITS = ("basic", "bottleneck", "pooled", "linear", "vgg")
 STEMS = ("auto", "imagenet", "small", "deep", "deep-tiered", "linear", "vgg")
 NORMS = ("batch", "layer", "group", "weight", "local-response", "none")
 STRIDE_IN = ("3x3", "1x1")
@@ -80,6 +80,10 @@ def _check_agreement(spec: NetworkSpec) -> None:
         _check_vgg(spec)
     if spec.unit != "bottleneck" and (spec.groups, spec.group_width) != (1, 64):
         raise InputError("groups and group_width are those of a bottleneck's 3x3 convolution: unit=bottleneck")
+    if spec.unit == "pooled" and (
+        spec.shortcut.kind not in ("identity", "none") or spec.ordering != "original" or spec.zero_init
+    ):
+        raise InputError("pooled units have one ordering and identity shortcuts or none: no zero_init either")
     if spec.unit == "linear" and spec.norm == "local-response":
         raise InputError(
             "norm local-response works across the channels of a map, which linear units have not: norm=batch or layer"

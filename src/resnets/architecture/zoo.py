@@ -1,7 +1,8 @@
 """The published networks: each with its source and its counts, which a test recomputes from the built module.
 
 Sources: [R] arXiv 1512.03385, [I] 1603.05027, [W] 1605.07146, [X] 1611.05431, [VGG] 1409.1556, [G] 1706.02677 (the
-stride in the 3x3, "v1.5", as torchvision has it), [T] 1812.01187 (its -D networks, of other depths as timm has them).
+stride in the 3x3, "v1.5", as torchvision has it), [T] 1812.01187 (its -D networks, of other depths as timm has them),
+[A] 2404.00498 (airbench, whose shape `speedrun` takes over and makes residual).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ PAPERS = {
     "[G]": "arXiv 1706.02677",
     "[T]": "arXiv 1812.01187",
     "[VGG]": "arXiv 1409.1556",
+    "[A]": "arXiv 2404.00498",
 }
 
 
@@ -114,6 +116,17 @@ def residual_mlp(depth: int, **changes: object) -> NetworkSpec:
     return spec.replace(**changes)
 
 
+def speedrun() -> NetworkSpec:
+    """The network for CIFAR-10 in the shortest time: three stages of one pooled unit, wide and shallow.
+
+    Widths and poolings are airbench94's ([A], section 3); its second convolutions have shortcuts here.
+    """
+    return NetworkSpec(
+        units=(1, 1, 1), widths=(64, 256, 256), unit="pooled", stem="small", stem_width=32, num_classes=10,
+        name="speedrun",
+    )  # fmt: skip
+
+
 def vgg19() -> NetworkSpec:
     """VGG-19 of [VGG], configuration E, as torchvision builds it: the baseline of [R]'s figure 3."""
     return NetworkSpec(
@@ -175,6 +188,7 @@ def _entries() -> list[Entry]:
         entry("wrn-16-4", wide(16, 4), 2_748_890, 392_612_352, "[W]"),
         entry("wrn-40-4", wide(40, 4), 8_949_210, 1_298_582_016, "[W] table 4"),
         entry("wrn-28-10", wide(28, 10), 36_479_194, 5_243_328_768, "[W] table 4"),
+        entry("speedrun", speedrun(), 1_978_026, 151_882_240, "[A] section 3, with shortcuts"),
         entry("resmlp10", residual_mlp(10), 142_858, 140_544, mlp),
     ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -96,7 +97,9 @@ def _inference(
     channels, height, width = seen.trace.input_shape
     shape = (channels, height, width)
     if (Path(name) / "run.json").is_file() and size is None:
-        made = Run.open(name).predictor(backend=backend, precision=precision, batch=batch)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a loss is among its notes
+            made = Run.open(name).predictor(backend=backend, precision=precision, batch=batch)
     else:
         assert seen.spec is not None
         made = ready(build(seen.spec, seed=0), shape, backend=backend, precision=precision, batch=batch)
@@ -111,7 +114,7 @@ def _inference(
 def _choice(made: Predictor) -> dict[str, Any]:
     return {
         "largest_error": made.error, "tried": dict(made.images_per_second), "refused": dict(made.refused),
-        "accuracy": made.accuracy,
+        "accuracy": made.accuracy, "notes": list(made.notes),
     }  # fmt: skip
 
 
@@ -174,11 +177,12 @@ def _show(documents: list[dict[str, Any]]) -> None:
         f"The peak: {peak:,.0f} billion operations a second, a matrix product of 1024x1024 at {first['precision']}."
     )
     for row in documents:
-        for name, reason in row.get("refused", {}).items():
-            output.say(f"note: {name} was not taken: {reason}")
+        for note in row.get("notes", ()):
+            output.say(f"note: batch {row['batch']}: {note}")
         accuracy = row.get("accuracy")
         if accuracy:
             output.show(
                 f"Batch {row['batch']}, top-1 on the {accuracy['n']:,} images of the {accuracy['split']} split:"
-                f" int8 {accuracy['int8']:.2f} %, fp32 {accuracy['fp32']:.2f} %."
+                f" int8 {accuracy['int8']:.2f} %, fp32 {accuracy['fp32']:.2f} %,"
+                f" {accuracy['loss']:.2f} points lost."
             )

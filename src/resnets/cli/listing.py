@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from resnets.architecture import GRAMMAR, PAPERS, ZOO, Entry, spec
 from resnets.cli import output
 from resnets.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from resnets.architecture import Entry
 
 EXAMPLES = """\
 resnets list
@@ -28,6 +30,8 @@ def list_networks(
     The counts are for the image size and classes of the network's own paper; any name of the grammar printed
     below the table can be trained, listed or not.
     """
+    from resnets.architecture import GRAMMAR, PAPERS, ZOO
+
     entries = [entry for entry in ZOO.values() if pattern is None or _matches(entry.name, pattern)]
     if pattern is not None and not entries:
         raise InputError(_nothing(pattern))
@@ -54,6 +58,8 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _nothing(pattern: str) -> str:
+    from resnets.architecture import ZOO, spec
+
     try:
         depth = spec(pattern).depth
     except InputError:

@@ -30,7 +30,9 @@ def train(
     arch: Annotated[
         str | None, Parameter(help="the network: a name of `resnets list`, or a JSON file [default: auto]")
     ] = None,
-    recipe: Annotated[str | None, Parameter(help="paper, fast, long, imagenet or finetune [default: fast]")] = None,
+    recipe: Annotated[
+        str | None, Parameter(help="paper, fast, long, speedrun, imagenet or finetune [default: fast]")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         Parameter(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +83,22 @@ def boxes_in(
     h = np.minimum(heights, np.rint(widths / shape)).astype(np.int64)
     central = np.stack([(widths - w) // 2, (heights - h) // 2, w, h], axis=1)
     return np.where(fits[:, None], boxes, central)
+
+
+def box_in(
+    width: int, height: int, numbers: NDArray[np.float64], scale: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """The same for one picture and its row of `crop_numbers`, [40]: a tenth of the time for one."""
+    u = numbers.reshape(TRIES, 4)
+    areas = width * height * (scale[0] + (scale[1] - scale[0]) * u[:, 0])
+    low, high = np.log(_SHAPES)
+    shapes = np.exp(low + (high - low) * u[:, 1])
+    for area, shape, (across, down) in zip(areas.tolist(), shapes.tolist(), u[:, 2:].tolist(), strict=True):
+        w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if 0 < w <= width and 0 < h <= height:
+            return math.floor(across * (width - w + 1)), math.floor(down * (height - h + 1)), w, h
+    left, top, w, h = boxes_in(np.array([width]), np.array([height]), numbers[None], scale)[0].tolist()
+    return left, top, w, h
 
 
 def random_boxes(

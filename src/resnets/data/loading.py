@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from resnets.data.arrays import Arrays
 from resnets.data.augmentation import Augmentation, augment, move
 from resnets.data.decoding import UnreadableImage, quietly
 from resnets.data.geometry import crop_numbers, flip_bits
@@ -90,13 +91,14 @@ def train_batches(
     making = _Making(data, preprocessing, augmentation, seed, epoch)
     mean_image = preprocessing.mean_pixels()
     mixing = augmentation.mixup > 0 or augmentation.cutmix > 0
+    arrays = Arrays()
     for pixels, indices in _made(making, chunks, workers, memory_format):
         moved = None
         if mean_image is not None:
             # The mean goes where augmentation takes the pixels, so that what padding adds is exactly zero.
             moved = mean_image.to(pixels.device).expand(pixels.shape)
             moved = move(moved, indices, augmentation, preprocessing, seed=seed, epoch=epoch)
-        images = preprocessing.normalise(pixels, memory_format, mean=moved)
+        images = preprocessing.normalise(pixels, memory_format, mean=moved, arrays=arrays)
         if size is not None and size != images.shape[-1]:
             images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
         if augmentation.erasing:
@@ -124,11 +126,11 @@ def eval_batches(
     """
     indices = np.arange(len(data))
     chunks = [indices[begin : begin + batch_size] for begin in range(0, len(data), batch_size)]
-    making = _Making(data, preprocessing, None, 0, 0)
+    making, arrays = _Making(data, preprocessing, None, 0, 0), Arrays()
     for pixels, indices in _made(making, chunks, workers, memory_format):
         chosen = torch.from_numpy(indices)
         targets = data.labels[chosen.to(data.labels.device)]
-        yield Batch(preprocessing.normalise(pixels, memory_format), targets, chosen)
+        yield Batch(preprocessing.normalise(pixels, memory_format, arrays=arrays), targets, chosen)
 
 
 @dataclass(frozen=True, eq=False)

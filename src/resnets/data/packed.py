@@ -14,9 +14,10 @@ from torch import Tensor
 
 from resnets.data.cache import Pictures, files_of, keep
 from resnets.data.decoding import UnreadableImage
+from resnets.data.geometry import box_in
 from resnets.data.preprocessing import SMALL, Preprocessing
 from resnets.data.split import Split, Subset, find_unreadable, in_threads, refuse, smallest, subset
-from resnets.data.views import box_in, crop, resized, shrunk
+from resnets.data.views import crop, resized, shrunk
 from resnets.errors import InputError
 
 
@@ -87,7 +88,7 @@ class Streamed:
             else:
                 kept = self.pictures[int(self.split.indices[index]) if isinstance(self.split, Subset) else index]
             left, top, wide, high = box_in(kept.shape[1], kept.shape[0], numbers, scale)
-            return resized(kept[top : top + high, left : left + wide], preprocessing)
+            return resized(np.array(kept[top : top + high, left : left + wide]), preprocessing)
         box = cache(lambda width, height: box_in(width, height, numbers, scale))
 
         def reduction(width: int, height: int) -> int:

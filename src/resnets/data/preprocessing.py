@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from resnets.data.arrays import Arrays
 from resnets.data.decoding import Reduced, to_grey_or_rgb
 from resnets.errors import InputError, nearest
 
@@ -178,13 +179,19 @@ class Preprocessing:
             ) from None
 
     def normalise(
-        self, batch: Tensor, memory_format: torch.memory_format | None = None, *, mean: Tensor | None = None
+        self,
+        batch: Tensor,
+        memory_format: torch.memory_format | None = None,
+        *,
+        mean: Tensor | None = None,
+        arrays: Arrays | None = None,
     ) -> Tensor:
         """Map uint8 [B, C, H, W] to float32 (x / 255 - mean) / std, in `memory_format` where one is asked for.
 
         The bytes come in the order RGB, the result is in that of `channel_order`.
 
-        `mean` is that of every pixel of every image, [B, C, H, W], where augmentation has moved the mean image.
+        `mean` is that of every pixel of every image, [B, C, H, W], where augmentation has moved the mean image;
+        `arrays` gives the memory of the result, where that can be used again.
         """
         if self.channel_order == "BGR":
             batch = batch.flip(1)
@@ -195,7 +202,7 @@ class Preprocessing:
         middle = torch.tensor(self.mean, dtype=torch.float64).view(-1, 1, 1) if mean is None else mean.double().cpu()
         scale, shift = ((1 / (255 * std)).float().to(batch.device), (middle / std).float().to(batch.device))
         if batch.device.type == "cpu" and mean is None:
-            return _normalised(batch, scale, shift, memory_format)
+            return _normalised(batch, scale, shift, memory_format, arrays or Arrays())
         real = batch.to(torch.float32, copy=True).mul_(scale).sub_(shift)
         return real if memory_format is None else real.contiguous(memory_format=memory_format)
 
@@ -208,7 +215,9 @@ def with_channels(picture: Image.Image, channels: int) -> Image.Image:
     return picture
 
 
-def _normalised(batch: Tensor, scale: Tensor, shift: Tensor, memory_format: torch.memory_format | None) -> Tensor:
+def _normalised(
+    batch: Tensor, scale: Tensor, shift: Tensor, memory_format: torch.memory_format | None, arrays: Arrays
+) -> Tensor:
     """Return batch * scale - shift in float32, some images at a time, so that they stay in the processor's cache.
 
     By numpy, in this thread alone: torch's threads would meet after every one of these short operations, which takes
@@ -219,7 +228,7 @@ def _normalised(batch: Tensor, scale: Tensor, shift: Tensor, memory_format: torc
     kept = memory_format is None and channels > 1 and batch.is_contiguous(memory_format=torch.channels_last)
     last = memory_format == torch.channels_last or kept
     given = (batch.permute(0, 2, 3, 1) if last else batch).numpy()
-    real = np.empty(given.shape, dtype=np.float32)
+    real = arrays.empty(given.shape)
     factor, offset = scale.numpy(), shift.numpy()
     if last:  # as rows of interleaved colours: one long loop in place of many of three
         factor, offset = np.tile(factor.reshape(-1), width), np.tile(offset.reshape(-1), width)

@@ -9,22 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnets.data.decoding import Reduced
-from resnets.data.geometry import boxes_in
 from resnets.data.preprocessing import INTERPOLATIONS, Preprocessing, with_channels
 from resnets.data.split import Split
 
 _BY_TORCH = ("bilinear", "bicubic")  # resampled by torch's antialiased kernels for bytes, several times Pillow's speed
-
 _ALONE = 1 << 15  # values: up to here an operation of torch keeps to one thread
-
-
-def box_in(
-    width: int, height: int, numbers: NDArray[np.float64], scale: tuple[float, float]
-) -> tuple[int, int, int, int]:
-    """The box (left, top, width, height) that a picture's own row of `crop_numbers`, [40], chooses in it."""
-    sides = np.array([width]), np.array([height])
-    left, top, wide, high = boxes_in(*sides, numbers[None], scale)[0].tolist()
-    return left, top, wide, high
 
 
 def crop(given: Reduced, box: tuple[int, int, int, int], preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -35,9 +24,14 @@ def crop(given: Reduced, box: tuple[int, int, int, int], preprocessing: Preproce
     lies between the pixels, where Pillow resizes from: tests/data/test_jpeg.py bounds the difference.
     """
     left, top, wide, high = box
-    edges = (left, top, left + wide, top + high)
+    edges, content = (left, top, left + wide, top + high), given.content
     if given.scale == 1:
-        return resized(preprocessing.convert(given.picture.crop(edges)), preprocessing)
+        if isinstance(content, Image.Image):
+            part = np.array(preprocessing.convert(content.crop(edges)))  # a copy: writable, as tensors are
+            return resized(part.reshape(high, wide, preprocessing.channels), preprocessing)
+        if content.shape[2] == preprocessing.channels:
+            return resized(content[top : top + high, left : left + wide], preprocessing)
+        return crop(Reduced(given.picture, given.whole), box, preprocessing)
     side, method = preprocessing.size, INTERPOLATIONS[preprocessing.interpolation]
     view = preprocessing.convert(given.picture).resize((side, side), method, box=given.box(*edges))
     return np.array(view).reshape(side, side, preprocessing.channels)
@@ -58,15 +52,13 @@ def shrunk(split: Split, index: int, side: int, channels: int) -> NDArray[np.uin
     return np.array(picture).reshape(picture.height, picture.width, channels)
 
 
-def resized(picture: Image.Image | NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """A picture of the network's channels, or its bytes [h, w, C], resized with antialiasing to uint8 [S, S, C]."""
-    side, channels, method = preprocessing.size, preprocessing.channels, preprocessing.interpolation
+def resized(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Writable bytes [h, w, C], resized with antialiasing to uint8 [S, S, C]."""
+    side, method = preprocessing.size, preprocessing.interpolation
     if method not in _BY_TORCH:
-        if not isinstance(picture, Image.Image):
-            picture = Image.fromarray(picture if channels == 3 else picture[:, :, 0])
-        return np.array(picture.resize((side, side), INTERPOLATIONS[method])).reshape(side, side, channels)
-    pixels = np.array(picture)  # a copy, in one piece and writable, as tensors are
-    image = torch.from_numpy(pixels.reshape(1, *pixels.shape[:2], channels)).permute(0, 3, 1, 2)
+        picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
+        return np.array(picture.resize((side, side), INTERPOLATIONS[method])).reshape(side, side, -1)
+    image = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     view = F.interpolate(image, size=(side, side), mode=method, antialias=True)
     return view[0].permute(1, 2, 0).numpy()
 
@@ -78,6 +70,5 @@ def put(view: NDArray[np.uint8], place: NDArray[np.uint8], flip: bool) -> None:
         return
     # torch mirrors pixels of three bytes several times faster than numpy; so few rows that it calls no other threads.
     rows = max(1, _ALONE // (view.shape[1] * view.shape[2]))
-    for top in range(0, len(view), rows):
-        part = torch.from_numpy(view[top : top + rows]).permute(2, 0, 1)
-        place[top : top + rows] = part.flip(-1).permute(1, 2, 0).numpy()
+    for source, target in zip(torch.from_numpy(view).split(rows), torch.from_numpy(place).split(rows), strict=True):
+        target.copy_(source.flip(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,16 @@ from torch import Tensor, nn
 
 from resnets.data import Preprocessing
 from resnets.errors import InputError
-from resnets.evaluation import backends, prediction, quantisation, remembered, speed
+from resnets.evaluation import backends, prediction, quantised, remembered, speed
 from resnets.evaluation.backends import Runner, Task
 from resnets.evaluation.prediction import Prediction
+from resnets.evaluation.quantised import Maker, Quantised
 from resnets.models.folding import fold
 
 if TYPE_CHECKING:
     from resnets.evaluation.run import Run
 
-PROBES = (1, 8)  # batch sizes on which a backend must agree with the plain network
+PROBES = (1, quantised.PROBES)  # batch sizes on which a backend must agree with the plain network
 # How far logits may be off, as a part of their own spread. int8's is only there to catch what is broken: what it costs
 # is measured on the validation split.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "int8": 0.75}
@@ -40,7 +42,10 @@ class Predictor:
         error: the largest difference from the plain network's logits on the probes, as a part of their spread.
         images_per_second: of each backend that was tried, as last measured; empty if only one was asked for.
         refused: backend → why it was not taken, of those that failed.
-        accuracy: under int8, of a run: `split`, `n`, and top-1 in percent of `fp32` and `int8`; None else.
+        accuracy: under int8, of a run: `split`, `n`, top-1 in percent of `fp32` and `int8`, and `loss` in points; None
+            else.
+        notes: what should be known of the choice: backends that are not here, failed, or cost accuracy.
+        image_shape: (channels, height, width).
         classes: the names of the logits; empty where nobody named them.
         preprocessing: how images are prepared; None where nothing says it.
     """
@@ -52,16 +57,29 @@ class Predictor:
     images_per_second: Mapping[str, float]
     refused: Mapping[str, str]
     accuracy: Mapping[str, Any] | None
+    notes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     preprocessing: Preprocessing | None
     _run: Runner = field(repr=False)
+
+    def __str__(self) -> str:
+        """The choice in a line, with what was tried, and its notes."""
+        rates = sorted(self.images_per_second.items(), key=lambda rate: -rate[1])
+        tried = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates if rate)
+        choice = f"{self.backend} at {self.precision}, batch {self.batch}"
+        return "\n".join([f"{choice}; images/s: {tried}" if tried else choice, *self.notes])
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits, float32 [B, classes], of images [B, C, H, W]: normalised ones, or uint8 ones as decoded.
 
         Raises:
-            InputError: uint8 images for a network of which nothing says how they are prepared.
+            InputError: images of another shape; or uint8 ones, for a network of which nothing says how they are
+                prepared.
         """
+        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape or not len(images):
+            wanted = ", ".join(map(str, self.image_shape))
+            raise InputError(f"images must be [B, {wanted}], at least one, not {list(images.shape)}")
         if images.dtype == torch.uint8:
             if self.preprocessing is None:
                 raise InputError(
@@ -91,15 +109,11 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Own:
-    """What a run adds to its network: how images are prepared, its classes, and images for int8.
-
-    `calibrate` gives normalised images; `judge` measures functions of normalised images by name.
-    """
+    """What a run adds to its network: how images are prepared, its classes, and what makes it int8."""
 
     classes: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
-    calibrate: Callable[[], Tensor] | None = None
-    judge: Callable[[Mapping[str, Runner]], Mapping[str, Any] | None] | None = None
+    int8: Maker | None = None
 
 
 def ready(
@@ -135,8 +149,11 @@ def ready(
     names = backends.candidates(backend, precision)
     plain = copy.deepcopy(net).cpu().float().eval()
     task = Task(fold(plain), image_shape, batch, torch.get_num_threads())
-    calibration = _calibration(task, own) if precision == "int8" else None
-    probes = _probes(task, calibration)
+    made = None
+    if precision == "int8":
+        made = quantised.make(names[0], task, own.int8)
+        task = dataclasses.replace(task, quantised=made.model)
+    probes = _probes(task, made)
     with torch.inference_mode():
         expected = plain(probes)
     if not bool(expected.isfinite().all()):
@@ -149,7 +166,7 @@ def ready(
     refused: dict[str, str] = {}
     for name in sorted(names, key=lambda name: -known[name]) if recalled else names:
         try:
-            run = _made(name, precision, task, calibration)
+            run = backends.make(name, precision, task)
             error = _error(run, probes, expected, batch, whole=precision == "fp32")
         except Exception as problem:  # whatever a library's fault is, another may do
             refused[name] = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
@@ -170,47 +187,43 @@ def ready(
         remembered.remember(key, rates)
     chosen = max(runs, key=lambda name: rates.get(name, 0.0))
     run, accuracy = runs[chosen], None
-    if precision == "int8" and own.judge is not None:
+    if made is not None and own.int8 is not None:
         plain = plain.to(memory_format=torch.channels_last)
-        accuracy = own.judge({"fp32": plain, "int8": lambda images: _in_batches(run, images, batch)})
+        accuracy = own.int8.judge(chosen, made, {"fp32": plain, "int8": lambda images: _in_batches(run, images, batch)})
+    notes = _notes(backend, precision, refused, accuracy, of_noise=precision == "int8" and own.int8 is None)
     return Predictor(
-        chosen, precision, batch, errors[chosen], rates, refused, accuracy, own.classes, own.preprocessing, run
-    )
+        chosen, precision, batch, errors[chosen], rates, refused, accuracy, notes, image_shape, own.classes,
+        own.preprocessing, run,
+    )  # fmt: skip
 
 
 def of_run(run: Run, *, backend: str, precision: str, batch: int) -> Predictor:
     """Make a run's network ready: see `Run.predictor`."""
     look = run.preprocessing
-    own = Own(run.classes, look)
-    if backends.resolve_precision(precision) == "int8":
-        backends.candidates(backend, "int8")  # what is not installed is told before anything is read
-        source = quantisation.own_source(run.path, run.source)
-        own = Own(
-            run.classes,
-            look,
-            lambda: quantisation.calibration_images(source, run.info, look),
-            lambda runs: quantisation.accuracies(source, run.info, run.classes, look, runs),
-        )
     shape = (look.channels, look.size, look.size)
-    return ready(run.model(), shape, backend=backend, precision=precision, batch=batch, own=own)
+    own = Own(run.classes, look, Maker(run))
+    made = ready(run.model(), shape, backend=backend, precision=precision, batch=batch, own=own)
+    if loss := quantised.loss_note(made.accuracy):
+        warnings.warn(f"{run.path}: {loss}", stacklevel=3)  # at the line that called Run.predictor
+    return made
 
 
-def _made(name: str, precision: str, task: Task, calibration: Tensor | None) -> Runner:
-    if calibration is not None:
-        task = dataclasses.replace(task, quantised=quantisation.quantise(name, task, calibration))
-    return backends.make(name, precision, task)
+def _notes(
+    backend: str, precision: str, refused: Mapping[str, str], accuracy: Mapping[str, Any] | None, *, of_noise: bool
+) -> tuple[str, ...]:
+    absent = []
+    if backend == "auto":
+        others = ("openvino", "onnxruntime") if precision != "bf16" else ("openvino",)
+        absent = [f"not tried: {reason}" for name in others if (reason := backends.missing(name, precision))]
+    failed = [f"{name} was not taken: {reason}" for name, reason in refused.items()]
+    noise = ["int8 was calibrated on noise: its speed is right, its answers are not"] if of_noise else []
+    return (*absent, *failed, *noise, *filter(None, [quantised.loss_note(accuracy)]))
 
 
-def _calibration(task: Task, own: Own) -> Tensor:
-    if own.calibrate is not None:
-        return own.calibrate()
-    return torch.randn(8, *task.image_shape, generator=torch.Generator().manual_seed(1))
-
-
-def _probes(task: Task, calibration: Tensor | None) -> Tensor:
+def _probes(task: Task, made: Quantised | None) -> Tensor:
     """The images that a backend is probed with: noise, or under int8 some of those that its scales were made of."""
-    if calibration is not None:
-        return _repeated(calibration, max(PROBES))
+    if made is not None:
+        return _repeated(made.probes, max(PROBES))
     return torch.randn(max(PROBES), *task.image_shape, generator=torch.Generator().manual_seed(0))
 
 

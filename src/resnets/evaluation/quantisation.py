@@ -147,18 +147,18 @@ def accuracies(
     classes: tuple[str, ...],
     preprocessing: Preprocessing,
     runs: Mapping[str, Callable[[Tensor], Tensor]],
-) -> dict[str, Any] | None:
-    """Measure several forms of a run's network on its validation split.
+) -> dict[str, Any]:
+    """Measure a run's network in `fp32` and `int8` on its validation split.
 
     Args:
         source: the run's.
         info: run.json.
         classes: the run's.
         preprocessing: the run's.
-        runs: name → the function from normalised images to logits.
+        runs: `fp32` and `int8` as functions from normalised images to logits.
 
     Returns:
-        `split`, `n`, and the top-1 of each name in percent; None if the run has no validation split.
+        `split`, `n`, the top-1 of each in percent, and `loss` in points; nothing if the run has no validation split.
 
     Raises:
         InputError: the source has changed.
@@ -168,7 +168,7 @@ def accuracies(
     except InputError:
         if "validation" in source.splits or info["source"].get("held_out") is not None:
             raise
-        return None
+        return {}
     order = selection.match_classes(source, classes)
     found: dict[str, Any] = {"split": "validation"}
     for name, run in runs.items():
@@ -176,4 +176,4 @@ def accuracies(
             _Module(run), split, classes, preprocessing, order=order, device="cpu", skip_unreadable=True
         )
         found |= {"n": result.n, name: result.top1}
-    return found
+    return found | {"loss": found["fp32"] - found["int8"]}

@@ -37,6 +37,10 @@ def answer(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     if name == "aten::mean" and len(args) == 3 and args[2]:  # over some axes, which stay with length one
         axes = {axis % args[0].dim() for axis in args[1]}
         return args[0].new_empty([1 if axis in axes else length for axis, length in enumerate(args[0].shape)])
+    if name == "aten::max_pool2d_with_indices" and args[0].dim() == 4 and [len(sizes) for sizes in args[1:]] == [2] * 3:
+        # Neither dilated nor rounded up, which are the arguments after these. torch's own imports sympy (0.8 s).
+        out = args[0].new_empty([*args[0].shape[:2], *_windows(args[0].shape[2:], *args[1:], (1, 1))])
+        return out, out.new_empty(out.shape, dtype=torch.int64)
     if name in ("aten::addmm", "aten::mm"):
         first, second = args[-2:]
         return first.new_empty((first.shape[0], second.shape[1]))
@@ -46,11 +50,15 @@ def answer(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
 
 
 def _convolved(x: Tensor, weight: Tensor, _: Any, stride: Any, padding: Any, dilation: Any) -> list[int]:
-    windows = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
-    sizes = [(n + 2 * pad - reach * (k - 1) - 1) // step + 1 for n, k, step, pad, reach in windows]
-    if min(sizes) < 1:
-        raise ValueError(f"a {'x'.join(map(str, weight.shape[2:]))} kernel does not fit {list(x.shape[2:])} pixels")
-    return [x.shape[0], weight.shape[0], *sizes]
+    return [x.shape[0], weight.shape[0], *_windows(x.shape[2:], weight.shape[2:], stride, padding, dilation)]
+
+
+def _windows(sizes: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> list[int]:
+    windows = zip(sizes, kernel, stride, padding, dilation, strict=True)
+    places = [(n + 2 * pad - reach * (k - 1) - 1) // step + 1 for n, k, step, pad, reach in windows]
+    if min(places) < 1:
+        raise ValueError(f"a {'x'.join(map(str, kernel))} kernel does not fit {list(sizes)} pixels")
+    return places
 
 
 def _alike(a: Any, b: Any) -> bool:

@@ -102,6 +102,7 @@ def _units(spec: NetworkSpec) -> str:
     words = {
         "basic": "basic units",
         "bottleneck": "bottleneck units",
+        "pooled": "pooled units (3x3, 2x2/2 max-pooling, then a shortcut over one 3x3)",
         "linear": "units of two fully connected layers",
     }[spec.unit]
     if spec.unit == "bottleneck":
@@ -115,6 +116,8 @@ def _shortcuts(spec: NetworkSpec) -> str:
     kind, matching = spec.shortcut.kind, spec.shortcut.matching
     if kind == "none" or spec.shortcut_units == ():
         return "no shortcuts"
+    if spec.unit == "pooled":
+        return "identity shortcuts"
     change = {
         "A": "zero channels where the shape changes",
         "B": "1x1 convolutions where the shape changes",

@@ -48,7 +48,7 @@ class ResNet(nn.Module):
         for stage, (units, width) in enumerate(zip(spec.units, spec.widths, strict=True)):
             layers = []
             for k in range(units):
-                stride = 2 if k == 0 and stage > 0 and spec.unit != "linear" else 1
+                stride = 2 if k == 0 and (stage > 0 or spec.unit == "pooled") and spec.unit != "linear" else 1
                 layers.append(Unit(spec, index, channels, width, stride))
                 channels, index = width * spec.expansion, index + 1
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))

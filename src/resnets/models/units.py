@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from resnets.architecture import NetworkSpec, unit_steps
+from resnets.architecture import NetworkSpec, pooled_steps, unit_steps
 from resnets.models.layers import normalisation, weight_layer
 from resnets.models.shortcuts import joint, matched
 
 
 class Unit(nn.Module):
-    """One unit, basic (two 3x3), bottleneck (1x1, 3x3, 1x1) or linear (two fully connected layers).
+    """One unit, basic (two 3x3), bottleneck (1x1, 3x3, 1x1), pooled or linear (two fully connected layers).
 
     Its weight layers and normalisations are conv1, bn1, conv2, … as in torchvision; the spec's ordering says in what
     sequence they run (`resnets.architecture.unit_steps`), and the shortcut joins x to the end of it.
@@ -27,13 +27,21 @@ class Unit(nn.Module):
                 (inner, inner, 3, second, spec.groups),
                 (inner, outputs, 1, 1, 1),
             ]
+        elif spec.unit == "pooled":
+            layers = [(inputs, width, 3, 1, 1), (width, width, 3, 1, 1)]
         else:
             kernel = 1 if spec.unit == "linear" else 3
             layers = [(inputs, width, kernel, stride, 1), (width, width, kernel, 1, 1)]
         reshapes = stride != 1 or inputs != outputs
         # A bare stem leaves the first pre-activation to the first unit.
         activated = index == 0 and spec.stem_norm
-        self.steps = unit_steps(spec.ordering, len(layers), first=activated, reshapes=reshapes)
+        if spec.unit == "pooled":
+            self.steps = pooled_steps(pools=stride == 2)
+            if stride == 2:
+                self.pool = nn.MaxPool2d(2)
+            inputs, stride = width, 1  # where the shortcut begins
+        else:
+            self.steps = unit_steps(spec.ordering, len(layers), first=activated, reshapes=reshapes)
         used = (*self.steps.shared, *self.steps.residual, *self.steps.after)
         for k, (before, after, kernel, pace, groups) in enumerate(layers, start=1):
             self.add_module(f"conv{k}", weight_layer(spec, before, after, kernel=kernel, stride=pace, groups=groups))

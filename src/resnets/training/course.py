@@ -30,6 +30,7 @@ from resnets.training.optimiser import make_optimisers
 from resnets.training.plan import Plan
 from resnets.training.shortage import advice, out_of_memory
 from resnets.training.stopping import Signals, Stopped
+from resnets.training.whitening import training_sample, whiten
 
 LOGGED_STEPS = 2_000  # step lines in metrics.jsonl, at most
 EVALUATION_BATCH = 250
@@ -87,6 +88,8 @@ def _begin(plan: Plan, store: Path, resume: bool) -> tuple[State, nn.Module, lis
     """The state to train from, a second network to validate with, and what the user should know."""
     device, told = plan.execution.device, []
     net = build(plan.spec, seed=plan.seed).to(device).to(memory_format=plan.execution.memory_format)
+    if plan.recipe.whiten and plan.info.get("started_from") is None:
+        whiten(net, training_sample(plan.train, plan.preprocessing, len(plan.source.classes), plan.seed))
     average = {key: value.clone() for key, value in net.state_dict().items()} if plan.recipe.ema else None
     scaler = torch.amp.GradScaler(device) if plan.execution.precision == "fp16" else None
     state = State(net, make_optimisers(net, plan.spec, plan.recipe), average, scaler)

@@ -16,6 +16,7 @@ _ORTHOGONALISING = (
     -4.7750,
     2.0315,
 )  # quintic of K. Jordan's Muon: pushes all singular values towards 1
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
 _NORMALISED = ("batch", "layer", "group")
 
 
@@ -91,8 +92,13 @@ def make_optimisers(net: nn.Module, spec: NetworkSpec, recipe: Recipe) -> list[t
     decayed = [weight for _, weight in rest if weight[0].numel() > 1 or recipe.decay_scales]
     free = [weight for _, weight in rest if not (weight[0].numel() > 1 or recipe.decay_scales)]
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]
-    if free:
-        groups.append({"params": free, "weight_decay": 0.0})
+    shifts = {id(m.bias) for m in net.modules() if isinstance(m, _NORMS) and recipe.bias_rate != 1}
+    for factor, chosen in (
+        (1.0, [w for w in free if id(w) not in shifts]),
+        (recipe.bias_rate, [w for w in free if id(w) in shifts]),
+    ):
+        if chosen:
+            groups.append({"params": chosen, "weight_decay": 0.0, "factor": factor})
     momentum = recipe.momentum
     sgd = torch.optim.SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov and momentum > 0, fused=True)
     if momentum > 0:  # a first step that fp16's scaler drops would leave buffers that nothing was ever written to
@@ -106,4 +112,4 @@ def set_rates(optimisers: list[torch.optim.Optimizer], recipe: Recipe, factor: f
     for optimiser in optimisers:
         peak = recipe.filter_rate if isinstance(optimiser, Muon) else recipe.learning_rate
         for group in optimiser.param_groups:
-            group["lr"] = peak * factor
+            group["lr"] = peak * factor * group.get("factor", 1.0)

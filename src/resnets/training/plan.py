@@ -38,6 +38,7 @@ from resnets.training.device import Execution, choose_execution, require_memory
 from resnets.training.memory import can_recompute
 from resnets.training.recipe import Recipe, image_side, override
 from resnets.training.recipes import recipe as make_recipe
+from resnets.training.whitening import check_stem
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def make_plan(
     _check_shapes(spec, chosen, len(train))
     with torch.device("meta"):  # counts and shapes without memory: a slip of a digit should not take the machine down
         shadow = build(spec)
+    if chosen.whiten and known is None:
+        check_stem(shadow)
     if memory == "low" and not can_recompute(shadow):
         raise InputError(f"{spec.name} has no units whose activations could be computed again; leave out --memory low")
     images = min(chosen.batch_size, len(train))

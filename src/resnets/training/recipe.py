@@ -1,4 +1,7 @@
-"""How a network is trained, as a value: the recipe, its typed overrides, and the learning rate at every step."""
+"""How a network is trained, as a value: the recipe, its typed overrides, and the learning rate at every step.
+
+[A] 94% on CIFAR-10 in 3.29 Seconds, arXiv 2404.00498.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,8 @@ class Recipe:
         shrink, shrink_until: progressive resizing: until this fraction of the steps, the side of the images is this
             fraction of the full side.
         crop … cutmix: see `resnets.data.Augmentation`.
+        whiten: begin with a stem that whitens small patches of the training images, and leave it so ([A], section 3.2).
+        bias_rate: the learning rate of the normalisations' shifts, as a multiple of `learning_rate` ([A], section 3.4).
         mean_image: subtract the mean of every pixel, as [R], instead of normalising each channel.
         validation: fraction of the training images held out when the source has no validation split.
         choose: keep the weights of the `best` epoch on the validation split, or of the `last`.
@@ -83,6 +88,8 @@ class Recipe:
     erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    whiten: bool = False
+    bias_rate: float = 1.0
     mean_image: bool = False
     validation: float = 0.1
     choose: str = "best"
@@ -200,7 +207,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "cold_error": (0, 100), "label_smoothing": (0, 0.99), "ema": (0, 0.999999), "accumulate": (1, 1e6),
     "clip": (0, 1e9),
     "shrink": (0.1, 1), "shrink_until": (0, 1), "padding": (0, 1000), "erasing": (0, 1), "mixup": (0, 100),
-    "cutmix": (0, 100), "validation": (0, 0.9),
+    "cutmix": (0, 100), "bias_rate": (0, 1e4), "validation": (0, 0.9),
 }  # fmt: skip
 _WORDS: dict[str, tuple[str, ...]] = {
     "optimiser": OPTIMISERS, "schedule": SCHEDULES, "choose": CHOOSE, "crop": ("pad", "resized", "none"),

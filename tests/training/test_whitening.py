@@ -1,0 +1,61 @@
+"""The whitening stem against its definition, and the rates that a speedrun's parts get."""
+
+import numpy as np
+import pytest
+import torch
+
+from resnets.architecture import spec
+from resnets.errors import InputError
+from resnets.models import build
+from resnets.training import recipe
+from resnets.training.optimiser import make_optimisers, set_rates
+from resnets.training.whitening import check_stem, whiten, whitening_filters
+
+SPEC = spec("speedrun")
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    """Images whose neighbouring pixels and channels are correlated, as in photographs."""
+    noise = torch.randn(300, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    blurred = torch.nn.functional.avg_pool2d(noise, 3, stride=1) * 3
+    return blurred + 0.5 * blurred.flip(1)
+
+
+def test_the_outputs_on_those_images_are_uncorrelated_of_variance_one(images):
+    filters = whitening_filters(images, kernel=3, outputs=54)
+    out = torch.nn.functional.conv2d(images, filters)
+    vectors = out[:, :27].transpose(0, 1).flatten(1).double().numpy()
+    second_moments = vectors @ vectors.T / vectors.shape[1]
+    # Exactly one but for the floor under the faintest directions; measured by numpy, on the outputs.
+    patches = torch.nn.functional.unfold(images, 3).transpose(1, 2).reshape(-1, 27).double().numpy()
+    values = np.sort(np.linalg.eigvalsh(patches.T @ patches / len(patches)))[::-1]
+    np.testing.assert_allclose(second_moments, np.diag(values / (values + 5e-4)), atol=2e-3)
+    torch.testing.assert_close(out[:, 27:], -out[:, :27])
+
+
+def test_fewer_outputs_keep_the_strongest_directions_and_odd_ones_stay_empty(images):
+    every, some = whitening_filters(images, 3, 54), whitening_filters(images, 3, 9)
+    torch.testing.assert_close(some[:4], every[:4])
+    torch.testing.assert_close(some[4:8], -every[:4])
+    assert not some[8].any() and not whitening_filters(images, 1, 8)[6:].any()
+
+
+def test_a_whitened_stem_is_not_trained_and_shifts_have_a_rate_of_their_own(images):
+    net = build(SPEC, seed=0)
+    chosen = recipe("speedrun", SPEC)
+    whiten(net, images)
+    optimisers = make_optimisers(net, SPEC, chosen)
+    set_rates(optimisers, chosen, 0.5)
+    rates = {id(w): group["lr"] for made in optimisers for group in made.param_groups for w in group["params"]}
+    assert id(net.conv1.weight) not in rates
+    assert rates[id(net.layer1[0].bn2.bias)] == pytest.approx(0.5 * chosen.learning_rate * chosen.bias_rate)
+    assert rates[id(net.layer1[0].bn2.weight)] == rates[id(net.fc.bias)] == pytest.approx(0.5 * chosen.learning_rate)
+    assert rates[id(net.layer2[0].conv1.weight)] == pytest.approx(0.5 * chosen.filter_rate)
+    assert len(rates) == len(list(net.parameters())) - 1
+
+
+def test_a_network_without_such_a_stem_is_refused():
+    for name in ("resnet50", "resnet18-d", "resmlp10"):
+        with pytest.raises(InputError, match="whiten needs one 3x3"):
+            check_stem(build(spec(name)) if name == "resmlp10" else build(spec(name, units=(1,), widths=(8,))))
