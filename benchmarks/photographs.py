@@ -1,11 +1,12 @@
-"""`python -m benchmarks.photographs [--images 1000] [--rounds 3]`: batches of photographs, beside torchvision's.
+"""`python -m benchmarks.photographs`: batches of photographs for training, beside torchvision's; about five minutes.
 
-A folder of JPEG photographs of 500x375 (cut at random out of scikit-learn's two photographs, and encoded again at
-quality 90) is read by torchvision's ImageFolder with RandomResizedCrop(224), RandomHorizontalFlip, ToTensor and
-Normalize through a DataLoader of two processes; and by `resnets`, decoding every time ("cold"), from the cache of
-decoded pictures ("cached"), and with its own batches made in processes in place of threads ("processes"). They take
-turns; each turn is a whole epoch, with the starting of threads and processes. Every figure is images a second of wall
-time; beside it stands the processor's time for an image, which other programs on the machine disturb less.
+A folder of 4,000 JPEG photographs of 500x375 (cut at random out of the photographs of scikit-learn, and of scikit-image
+where it is installed; encoded again at quality 90) is read by torchvision, as its documentation says (ImageFolder, v2's
+RandomResizedCrop(224) and RandomHorizontalFlip of Pillow's pictures, ToDtype and Normalize, DataLoader), and by
+`resnets`: decoding every time ("cold"), the same without simplejpeg ("pillow"), and from the cache of decoded pictures
+("cached"). Each way first tries 0, 1 and 2 workers, twice, and goes on with what was fastest. Then they take turns; a
+turn is an epoch, with the starting of threads and processes. Figures are images a second of wall time, and beside them
+the processor's time for an image, which other programs on the machine disturb less.
 """
 
 from __future__ import annotations
@@ -15,162 +16,199 @@ import json
 import os
 import platform
 import resource
+import shlex
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
+import simplejpeg
 import torch
 import torchvision
 from PIL import Image, features
 from sklearn.datasets import load_sample_images
-from torchvision import transforms
+from torchvision.transforms import v2
 
-from benchmarks.results import RESULTS, _commit
-from resnets.data import Augmentation, Preprocessing, load_split, open_source, train_batches
-from resnets.data.loading import _Making
+from benchmarks.results import RESULTS, commit
+from resnets.data import Augmentation, Preprocessing, jpeg, load_split, open_source, train_batches
+from resnets.data.cache import kept_side
 from resnets.data.packed import Streamed
-from resnets.data.random import epoch_order
-from resnets.data.workers import in_workers
+from resnets.data.split import in_threads
+from resnets.training.folder import hardware
 
 SIZE = (500, 375)
-SIDE, BATCH, WORKERS = 224, 64, 2
+SIDE, BATCH, CLASSES = 224, 64, 4
+TRIED, PART = 8, 24  # batches of a trial, and of a turn without simplejpeg, which is only there for comparison
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPROCESSING = Preprocessing(SIDE, 3, MEAN, STD)
 AUGMENTATION = Augmentation(crop="resized")
 
 
+@dataclass(frozen=True)
+class Way:
+    """One way to make batches.
+
+    Attributes:
+        batches: yields the number of images in each batch of an epoch, given the workers and the epoch.
+        simplejpeg: whether ours may use it.
+    """
+
+    batches: Any
+    simplejpeg: bool = True
+
+    def measured(self, workers: int, epoch: int, most: int | None = None) -> dict[str, float]:
+        """Images a second, and milliseconds of the processor for an image, over `most` batches or an epoch."""
+        jpeg.simplejpeg = simplejpeg if self.simplejpeg else None
+        began, cpu = time.perf_counter(), _cpu()
+        made = self.batches(workers, epoch)
+        count = sum(islice(made, most))
+        made.close()
+        wall = time.perf_counter() - began
+        jpeg.simplejpeg = simplejpeg
+        return {"images_per_second": round(count / wall, 2), "cpu_ms_per_image": round(1e3 * (_cpu() - cpu) / count, 3)}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.photographs", description=__doc__)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.photographs", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--images", type=int, default=4000)
+    parser.add_argument("--rounds", type=int, default=5, help="at most")
+    parser.add_argument("--minutes", type=float, default=5.0, help="after which no round begins, once there are three")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder to write to")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         os.environ["XDG_CACHE_HOME"] = str(Path(place) / "cache")
-        folder = write_photographs(Path(place) / "photographs", given.images)
-        split = open_source(folder).splits["train"]
-        cold = Streamed(split, torch.from_numpy(split.labels))
-        began = time.perf_counter()
-        kept = load_split(split, PREPROCESSING, training=True, memory_limit=0, keep_side=2 * SIDE)
-        built = time.perf_counter() - began
-        assert isinstance(kept, Streamed) and kept.pictures is not None, kept
-        ways: dict[str, Callable[[int], Iterable[int]]] = {
-            "torchvision": lambda epoch: torchvision_epoch(folder, epoch),
-            "cold": lambda epoch: epoch_of(cold, epoch),
-            "cached": lambda epoch: epoch_of(kept, epoch),
-            "processes": lambda epoch: epoch_in_processes(cold, epoch),
-        }
-        same = next(iter(batches(cold, 0))).images.equal(next(iter(batches(kept, 0))).images)
-        rounds: list[dict[str, Any]] = []
-        for number in range(given.rounds):
-            names = list(ways) if number % 2 == 0 else list(ways)[::-1]
-            found = {name: measured(ways[name], number) for name in names}
-            rounds.append(found)
-            print(json.dumps(found), flush=True)
-        size = kept.pictures.path.stat().st_size
+        folder, sources = write_photographs(Path(place) / "photographs", given.images)
+        result = compared(folder, given.rounds, time.monotonic() + 60 * given.minutes)
     result = {
-        "claim": "photographs", "commit": _commit(), "command": f"python -m benchmarks.photographs --images"
-        f" {given.images} --rounds {given.rounds}", "images": given.images, "size": SIZE, "batch": BATCH,
-        "workers": WORKERS, "seeds": [0], "n": given.rounds,
+        "claim": "photographs", "commit": commit(),
+        "command": shlex.join(["python", "-m", "benchmarks.photographs", *sys.argv[1:]]), "images": given.images,
+        "cut_out_of": sources, "size": SIZE, "side": SIDE, "batch": BATCH, "seeds": [0],
+        "threads": torch.get_num_threads(),
         "versions": {
             "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
-            "pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo"), "numpy": np.__version__,
+            "pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo"),
+            "simplejpeg": simplejpeg.__version__, "numpy": np.__version__,
         },
-        "hardware": {"processor": _processor(), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()},
-        "same_bits_cold_and_cached": same,
-        "cache": {"bytes": size, "seconds_to_make": round(built, 2)},
-        "rounds": rounds,
-        "ratios": {
-            name: ratios(rounds, name) for name in ("cold", "cached", "processes")
-        },
-    }  # fmt: skip
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / "photographs.json"
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        "hardware": hardware("cpu"), "load": os.getloadavg()[0],
+    } | result  # fmt: skip
+    given.results.mkdir(parents=True, exist_ok=True)
+    path = given.results / "photographs.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(path, json.dumps(result["ratios"]))
 
 
-def write_photographs(folder: Path, count: int) -> Path:
-    """Photographs in four class folders, each cut out elsewhere and resampled to 500x375."""
-    whole = [Image.fromarray(picture) for picture in load_sample_images().images]
-    generator = np.random.default_rng(0)
-    for number in range(count):
-        picture = whole[number % len(whole)]
-        wide = int(generator.integers(SIZE[0], 1 + picture.height * SIZE[0] // SIZE[1]))
-        high = wide * SIZE[1] // SIZE[0]
-        left = int(generator.integers(picture.width - wide + 1))
-        top = int(generator.integers(picture.height - high + 1))
-        cut = picture.resize(SIZE, Image.Resampling.LANCZOS, box=(left, top, left + wide, top + high))
-        place = folder / "train" / f"class{number % 4}"
-        place.mkdir(parents=True, exist_ok=True)
-        cut.save(place / f"{number:05}.jpg", quality=90)
-    return folder
+def compared(folder: Path, most: int, until: float) -> dict[str, Any]:
+    """Every way's measurements and what they come to."""
+    split = open_source(folder).splits["train"]
+    cold = Streamed(split, torch.from_numpy(split.labels))
+    began = time.perf_counter()
+    kept = load_split(split, PREPROCESSING, training=True, memory_limit=0, keep_side=kept_side(PREPROCESSING))
+    built = time.perf_counter() - began
+    if not isinstance(kept, Streamed) or kept.pictures is None:
+        raise SystemExit(f"no cache could be kept: {getattr(kept, 'notes', kept)}")
+    ways = {
+        "torchvision": Way(partial(torchvision_batches, folder)),
+        "cold": Way(partial(our_batches, cold)),
+        "pillow": Way(partial(our_batches, cold), simplejpeg=False),
+        "cached": Way(partial(our_batches, kept)),
+    }
+    same = next(batches(cold, 0, 0)).images.equal(next(batches(kept, 0, 0)).images)
+    trials: dict[str, dict[int, list[float]]] = {name: {0: [], 1: [], 2: []} for name in ways}
+    for epoch in (1000, 1001):
+        for name, trial in trials.items():
+            for count, found in trial.items():
+                found.append(ways[name].measured(count, epoch, TRIED)["images_per_second"])
+    workers = {name: max(trial, key=lambda count: max(trial[count])) for name, trial in trials.items()}
+    print(json.dumps(trials), flush=True)
+    rounds: list[dict[str, dict[str, float]]] = []
+    while len(rounds) < most and (len(rounds) < 3 or time.monotonic() < until):
+        names = list(ways)[:: 1 if len(rounds) % 2 == 0 else -1]
+        rounds.append(
+            {
+                name: ways[name].measured(workers[name], len(rounds), PART if name == "pillow" else None)
+                for name in names
+            }
+        )
+        print(json.dumps(rounds[-1]), flush=True)
+    return {
+        "n": len(rounds), "workers": workers, "trials": trials, "same_bits_cold_and_cached": same,
+        "cache": {"bytes": kept.pictures.path.stat().st_size, "seconds_to_make": round(built, 2)},
+        "rounds": rounds, "ratios": {name: ratios(rounds, name) for name in ways if name != "torchvision"},
+    }  # fmt: skip
 
 
-def torchvision_epoch(folder: Path, epoch: int) -> Iterator[int]:
+def write_photographs(folder: Path, count: int) -> tuple[Path, list[str]]:
+    """Photographs in four class folders, each cut out elsewhere and resampled; and what they are cut out of."""
+    found = dict(zip(("china", "flower"), load_sample_images().images, strict=True))
+    try:
+        from skimage import data
+    except ImportError:
+        print("scikit-image is not installed: its photographs are absent")
+    else:
+        found |= {name: getattr(data, name)() for name in ("astronaut", "coffee")}  # those that come with the package
+    names, whole = list(found), [Image.fromarray(picture) for picture in found.values()]
+
+    def write(numbers: Any) -> None:
+        for number in numbers:
+            generator, picture = np.random.default_rng(number), whole[number % len(whole)]
+            widest = min(picture.width, picture.height * SIZE[0] // SIZE[1])
+            wide = int(generator.integers(widest * 3 // 4, widest + 1))
+            high = wide * SIZE[1] // SIZE[0]
+            left = int(generator.integers(picture.width - wide + 1))
+            top = int(generator.integers(picture.height - high + 1))
+            cut = picture.resize(SIZE, Image.Resampling.LANCZOS, box=(left, top, left + wide, top + high))
+            cut.save(folder / "train" / f"class{number % CLASSES}" / f"{number:05}.jpg", quality=90)
+
+    for label in range(CLASSES):
+        (folder / "train" / f"class{label}").mkdir(parents=True)
+    for _ in in_threads(write, count):
+        pass
+    return folder, names
+
+
+def torchvision_batches(folder: Path, workers: int, epoch: int) -> Iterator[int]:
     """The usual way, with torch's own choices: numbers of images."""
     torch.manual_seed(epoch)
-    images = torchvision.datasets.ImageFolder(
-        str(folder / "train"),
-        transforms.Compose(
-            [
-                transforms.RandomResizedCrop(SIDE),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(MEAN, STD),
-            ]
-        ),
-    )
-    loader = torch.utils.data.DataLoader(images, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
-    for batch, _ in loader:
+    steps = [
+        v2.RandomResizedCrop(SIDE), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(MEAN, STD),
+    ]  # fmt: skip
+    images = torchvision.datasets.ImageFolder(str(folder / "train"), v2.Compose(steps))
+    for batch, _ in torch.utils.data.DataLoader(images, BATCH, shuffle=True, num_workers=workers, drop_last=True):
         yield len(batch)
 
 
-def batches(data: Streamed, epoch: int) -> Iterator[Any]:
+def batches(data: Streamed, workers: int, epoch: int) -> Iterator[Any]:
+    """As training on a processor asks for them: channels last."""
     return train_batches(
         data, preprocessing=PREPROCESSING, augmentation=AUGMENTATION, batch_size=BATCH, seed=0, epoch=epoch,
-        num_classes=4, workers=WORKERS,
+        num_classes=CLASSES, workers=workers, memory_format=torch.channels_last,
     )  # fmt: skip
 
 
-def epoch_of(data: Streamed, epoch: int) -> Iterator[int]:
-    for batch in batches(data, epoch):
+def our_batches(data: Streamed, workers: int, epoch: int) -> Iterator[int]:
+    for batch in batches(data, workers, epoch):
         yield len(batch.images)
 
 
-def epoch_in_processes(data: Streamed, epoch: int) -> Iterator[int]:
-    """The same work in torch's processes, as a policy's is done."""
-    order = epoch_order(len(data), seed=0, epoch=epoch)
-    chunks = [order[at : at + BATCH] for at in range(0, len(order) - BATCH + 1, BATCH)]
-    for pixels in in_workers(_Making(data, PREPROCESSING, AUGMENTATION, 0, epoch), chunks, WORKERS):
-        yield len(PREPROCESSING.normalise(torch.from_numpy(pixels)))
+def ratios(rounds: list[dict[str, dict[str, float]]], name: str) -> dict[str, dict[str, float]]:
+    """Of one way to torchvision's: the ratio of medians, and the smallest and largest ratio of a round."""
 
-
-def measured(way: Callable[[int], Iterable[int]], epoch: int) -> dict[str, float]:
-    began, cpu = time.perf_counter(), _cpu()
-    count = sum(way(epoch))
-    wall = time.perf_counter() - began
-    return {"images_per_second": round(count / wall, 2), "cpu_ms_per_image": round(1e3 * (_cpu() - cpu) / count, 3)}
-
-
-def ratios(rounds: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Ratio of medians to torchvision's, and the smallest and largest ratio of a round."""
-
-    def ratio(key: str, up: bool) -> dict[str, Any]:
+    def ratio(key: str, power: int) -> dict[str, float]:
         ours, theirs = ([one[way][key] for one in rounds] for way in (name, "torchvision"))
-        each = [a / b if up else b / a for a, b in zip(ours, theirs, strict=True)]
-        middle = statistics.median(ours) / statistics.median(theirs)
-        return {
-            "of_medians": round(middle if up else 1 / middle, 2), "least": round(min(each), 2),
-            "most": round(max(each), 2),
-        }  # fmt: skip
+        each = [(a / b) ** power for a, b in zip(ours, theirs, strict=True)]
+        middle = (statistics.median(ours) / statistics.median(theirs)) ** power
+        return {"of_medians": round(middle, 2), "least": round(min(each), 2), "most": round(max(each), 2)}
 
-    return {"speed": ratio("images_per_second", True), "cpu": ratio("cpu_ms_per_image", False)}
+    return {"speed": ratio("images_per_second", 1), "cpu": ratio("cpu_ms_per_image", -1)}
 
 
 def _cpu() -> float:
@@ -178,10 +216,5 @@ def _cpu() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def _processor() -> str:
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

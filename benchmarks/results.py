@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import resnets
 from benchmarks.claims import CLAIMS
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,8 @@ def write_result(name: str, runs: Sequence[Path]) -> Path:
         "execution": first["execution"], "versions": first["versions"], "hardware": first["hardware"],
         "seeds": [info["seed"] for info in infos], "n": len(infos), "test_top1": top1,
         "test_top1_mean": statistics.fmean(top1),
+        # Read once each, when the training was over: the same images, and the mean with their mirror images.
+        "test_top1_mirrored": [resnets.open_run(run).evaluate(flips=True, split="test").top1 for run in runs],
         "test_top1_deviation": statistics.stdev(top1) if len(top1) > 1 else None,
         "validation_top1": [info["results"]["validation"]["top1"] for info in infos],
         "train_seconds": [info["results"]["train_seconds"] for info in infos],

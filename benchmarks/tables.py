@@ -1,10 +1,11 @@
-"""The README's table, generated from the result files; a test compares the two."""
+"""The tables of README.md and docs/BENCHMARKS.md, generated from the result files; a test compares the two."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from benchmarks.results import ROOT, read_results
+from benchmarks.sections import SECTIONS
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEAD = (
@@ -42,7 +43,16 @@ def replaced(text: str) -> str:
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
+def page(text: str) -> str:
+    """docs/BENCHMARKS.md's text with the tables of now between their marks."""
+    for name, section in SECTIONS.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{section()}\n{end}{rest.split(end)[1]}"
+    return text
+
+
 def write_tables() -> None:
-    """Write README.md anew."""
-    path = ROOT / "README.md"
-    path.write_text(replaced(path.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write README.md and docs/BENCHMARKS.md anew."""
+    for path, made in ((ROOT / "README.md", replaced), (ROOT / "docs" / "BENCHMARKS.md", page)):
+        path.write_text(made(path.read_text(encoding="utf-8")), encoding="utf-8")

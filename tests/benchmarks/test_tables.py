@@ -25,6 +25,12 @@ def test_the_readme_is_what_the_result_files_say(benchmarks):
     assert benchmarks.replaced(text) == text, "run: python -m benchmarks tables"
 
 
+def test_the_page_of_benchmarks_is_what_the_result_files_say(benchmarks):
+    text = (ROOT / "docs" / "BENCHMARKS.md").read_text(encoding="utf-8")
+    assert benchmarks.page(text) == text, "run: python -m benchmarks tables"
+    assert all(text.count(f"<!-- {name}:begin -->") == 1 for name in benchmarks.SECTIONS)
+
+
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_tells_how_it_was_made(path):
     result = json.loads(path.read_text(encoding="utf-8"))

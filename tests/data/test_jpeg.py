@@ -8,18 +8,19 @@ from functools import cache
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as V
 
-from resnets.data import Preprocessing, UnreadableImage, read_image, read_reduced
-from resnets.data.decoding import Reduced, Reduction
+from resnets.data import Preprocessing, UnreadableImage, jpeg, read_image, read_reduced
 from resnets.data.geometry import crop_boxes, crop_numbers
 from resnets.data.packed import Streamed
+from resnets.data.reduced import Reduced, Reduction
 from resnets.data.split import FileSplit
 
 RGB = {"mean": (0.5,) * 3, "std": (0.2,) * 3}
@@ -27,6 +28,11 @@ SCALE = (0.08, 1.0)
 KINDS = [
     ("RGB", 1, {}), ("RGB", 6, {"progressive": True}), ("RGB", 3, {"subsampling": 0}), ("L", 8, {}), ("CMYK", 1, {}),
 ]  # fmt: skip
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 @cache
@@ -61,11 +67,47 @@ def test_a_reduced_picture_is_the_mean_of_what_it_stands_for(mode, orientation, 
     assert (reduced.whole, reduced.scale) == (whole.size, scale)
     assert reduced.picture.mode == ("L" if mode == "L" else "RGB")
     assert reduced.picture.size == tuple(-(-side // scale) for side in whole.size)
-    means = np.asarray(whole.convert(reduced.picture.mode).reduce(scale)).astype(int)
+    stored = Image.open(io.BytesIO(data)).convert(reduced.picture.mode).reduce(scale)  # rounded up before it is turned
+    means = np.asarray(stored.transpose(TURNS[orientation]) if orientation in TURNS else stored).astype(int)
     difference = np.abs(means - np.asarray(reduced.picture))
     assert difference.mean() < (2 if scale > 1 else 1e-9), difference.mean()
     if scale == 1:
         assert np.array_equal(np.asarray(reduced.picture), np.asarray(read_image(data)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_box_lies_where_it_would_in_the_whole(orientation, installed, monkeypatch):
+    if not installed:
+        monkeypatch.setattr(jpeg, "simplejpeg", None)
+    smooth = photograph().resize((323, 245)).filter(ImageFilter.GaussianBlur(12))  # so that only the place matters
+    data = encode(smooth, orientation)
+    whole = upright(data)
+    box = (0, 0, 240, 240)
+    expected = np.asarray(whole.resize((32, 32), Image.Resampling.BILINEAR, box=box)).astype(int)
+    for scale in (2, 4, 8):
+        reduced = read_reduced(data, reduction=lambda width, height, scale=scale: scale)
+        assert (reduced.scale, reduced.whole) == (scale, whole.size)
+        found = np.asarray(reduced.picture.resize((32, 32), Image.Resampling.BILINEAR, box=reduced.box(*box)))
+        assert np.abs(expected - found).mean() < 1
+
+
+@pytest.mark.parametrize(("mode", "orientation", "options"), [*KINDS, ("RGB", 7, {"subsampling": 1})])
+def test_pixels_do_not_depend_on_what_is_installed(mode, orientation, options, monkeypatch):
+    data = encode(photograph().convert(mode), orientation, **options)
+    assert jpeg.simplejpeg is not None and (jpeg.size(data) is None) == (mode == "CMYK")
+    broken = [data[: len(data) // 2], data[:-2], bytes(data[:3000]) + b"\0" * 50 + data[3050:]]
+    for scale in (1, 2, 4, 8):
+        for encoded in (data, *broken):
+            results = []
+            for module in (simplejpeg, None):
+                monkeypatch.setattr(jpeg, "simplejpeg", module)
+                try:
+                    found = read_reduced(encoded, "x", lambda width, height, scale=scale: scale)
+                    results.append((found.whole, found.scale, found.before, np.asarray(found.picture).tobytes()))
+                except UnreadableImage as problem:
+                    results.append(str(problem))
+            assert results[0] == results[1]
 
 
 @pytest.mark.parametrize(("mode", "orientation", "options"), KINDS)
@@ -140,6 +182,19 @@ def test_what_is_damaged_is_refused_at_every_scale(tmp_path):
         with pytest.raises(UnreadableImage) as reduced:
             read_reduced(broken, "x", lambda width, height: 8)
         assert str(reduced.value) == str(whole.value)
+
+
+def test_scans_are_counted_only_where_they_could_be_gone_through():
+    comment = b"\xff\xfe" + (2 + 1200).to_bytes(2) + b"\xff\xda" * 600
+    for options, counted in (({}, False), ({"progressive": True}, True)):
+        data = encode(photograph(), **options)
+        longer = data[:2] + comment + data[2:]
+        if counted:
+            with pytest.raises(UnreadableImage, match="more than 500 scans"):
+                read_reduced(longer, "x", lambda width, height: 1)
+        else:
+            found = [np.asarray(read_reduced(d, "x", lambda width, height: 1).picture) for d in (data, longer)]
+            assert np.array_equal(*found)
 
 
 def test_a_bomb_is_refused_by_its_header(monkeypatch):

@@ -24,7 +24,7 @@ from resnets.data import (
     train_batches,
     with_mean_image,
 )
-from resnets.data.geometry import crop_boxes, crop_offsets, flip_bits
+from resnets.data.geometry import box_in, crop_boxes, crop_numbers, crop_offsets, flip_bits
 from resnets.errors import InputError
 
 PRE = Preprocessing(8, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -99,6 +99,14 @@ def test_workers_change_nothing_for_packed_sets(packed, augmentation):
 @pytest.fixture
 def photos(class_folders):
     return open_source(class_folders({"a": 7, "b": 6, "c": 3}, size=(90, 70))).splits["train"]
+
+
+@given(width=st.integers(1, 3000), height=st.integers(1, 3000), seed=st.integers(0, 2**40), low=st.floats(0.01, 1))
+@settings(max_examples=100, deadline=None)
+def test_one_picture_has_the_box_that_it_has_among_others(width, height, seed, low):
+    numbers, scale = crop_numbers(seed, 1, [5])[0], (low, 1.0)
+    sides = np.array([width, 640]), np.array([height, 480])
+    assert list(box_in(width, height, numbers, scale)) == crop_boxes(seed, 1, [5, 6], *sides, scale)[0].tolist()
 
 
 @pytest.mark.parametrize("crop", ["resized", "pad"])

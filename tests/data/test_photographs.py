@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from resnets.data import Augmentation, Preprocessing, open_source, train_batches
+from resnets.data import Augmentation, Preprocessing, epoch_order, open_source, train_batches
+from resnets.data.arrays import Arrays
 from resnets.data.packed import load_split
 from resnets.data.threads import in_parts
+from resnets.data.views import resized
 from resnets.errors import InputError
 
 PRE = Preprocessing(72, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -65,6 +67,29 @@ def test_workers_and_layout_change_no_bit(data, augmentation, memory_format):
         assert all(batch.images.is_contiguous(memory_format=memory_format) for batch in made)
 
 
+def test_memory_is_used_again_but_never_while_something_holds_it(data):
+    plain = [batch.images.clone() for batch in batches(data)]
+    places, held = set(), []
+    for batch, expected in zip(batches(data), plain, strict=True):
+        held.append((batch.images[3, 1, 2:5], expected[3, 1, 2:5]))  # a part of it
+        places.add(batch.images.data_ptr())
+    assert len(places) == 3 and all(torch.equal(a, b) for a, b in held)
+    arrays = Arrays()
+    first = torch.from_numpy(arrays.empty((2, 3)))
+    place, part = first.data_ptr(), first.view(-1)[1:].detach()
+    del first
+    assert torch.from_numpy(arrays.empty((2, 3))).data_ptr() != place
+    del part
+    found = arrays.empty((2, 3)), arrays.empty((2, 3)), arrays.empty((3, 2))
+    assert place in [item.ctypes.data for item in found] and len({item.ctypes.data for item in found}) == 3
+
+
+def test_a_crop_of_the_networks_own_size_is_no_view_of_scratch_memory():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 72, 72, 3), dtype=np.uint8)
+    made = [resized(one, PRE) for one in pixels]
+    assert np.array_equal(made, pixels)
+
+
 def test_flips_mirror_what_would_be_there(data):
     with_flips, without = (
         torch.cat([batch.images for batch in batches(data, Augmentation(crop="resized", flip=flip))])
@@ -92,10 +117,11 @@ def test_leaving_early_or_failing_ends_the_threads(folder, tmp_path, data):
         place.write_bytes(path.read_bytes())
     split = open_source(other).splits["train"]
     again = load_split(split, PRE, training=True, memory_limit=0)
-    Path(split.name(3)).unlink()
+    gone = Path(split.name(int(epoch_order(len(split), seed=3, epoch=2)[7])))  # in the second batch
+    gone.unlink()
     with pytest.raises(InputError, match=r"1 unreadable image of 16: .*No such file") as problem:
         list(batches(again, workers=2))
-    assert split.name(3) in str(problem.value) and not image_threads()
+    assert str(gone) in str(problem.value) and not image_threads()
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
@@ -110,8 +136,7 @@ def test_parts_arrive_in_order_and_failures_where_they_are_due(threads):
 
     seen = []
     with pytest.raises(ValueError, match="47"):
-        for array in in_parts(fill, chunks, (2,), threads):
-            seen.append(array[:, 1].tolist())
+        seen.extend(array[:, 1].tolist() for array in in_parts(fill, chunks, (2,), threads))
     assert seen == [list(range(20)), list(range(20, 40))]
     longest = list(map(len, in_parts(lambda indices, array: None, chunks, (2,), threads)))
     assert longest == [20] * 5 + [3] and not image_threads()

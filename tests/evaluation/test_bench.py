@@ -92,6 +92,7 @@ def test_a_run_is_measured_with_its_own_images(command: Any, make_source: Any, m
     code, out, _ = command(run, "--batch", "1", "--backend", "onnxruntime", "--precision", "int8")
     assert code == 0
     assert "top-1 on the 6 images of the validation split: int8" in out
+    assert "points lost" in out
 
 
 @pytest.mark.parametrize(
@@ -141,9 +142,19 @@ def test_percentiles_of_what_came_after_the_warming_up(monkeypatch: pytest.Monke
 
 def test_a_race_takes_the_least_time_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    runs = {"a": clock.taking(0.1, 3.0, 2.0, 5.0), "b": clock.taking(0.1, 1.0, 4.0, 0.5)}
-    assert speed.race(runs, seconds=7.0) == {"a": 2.0, "b": 1.0}
-    assert set(speed.race({"a": clock.taking(9.0), "b": clock.taking(9.0)}, seconds=1.0)) == {"a", "b"}
+    runs = {"a": clock.taking(0.1, 3.0, 2.0, 2.5), "b": clock.taking(0.1, 2.5, 2.8, 1.9)}
+    assert speed.race(runs, seconds=1.0) == pytest.approx({"a": 2.0, "b": 1.9})  # three rounds, however long they take
+    assert speed.race({"a": clock.taking(1.0, 1.0, 1.0, 1.0, 0.5)}, seconds=4.5) == {"a": 0.5}
+
+
+def test_a_race_goes_on_without_those_far_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    runs = {"a": clock.taking(1.0), "b": clock.taking(1.2, 1.2, 0.9), "far": clock.taking(9.0)}
+    assert speed.race(runs, seconds=26.0) == pytest.approx({"a": 1.0, "b": 0.9, "far": 9.0})
+    assert clock.now == pytest.approx(2 * 11.2 + 2 * 1.9)  # all twice; then the two that are near
+    began = clock.now
+    assert speed.race({"a": clock.taking(1.0), "far": clock.taking(9.0)}, seconds=100.0) == {"a": 1.0, "far": 9.0}
+    assert clock.now == pytest.approx(began + 20.0)  # nothing is left to decide
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -19,12 +19,20 @@ SIDE = 32
 KINDS = [
     "resnet8", "plain8", "preact-resnet8", "resnet11", "preact-resnet11", "wrn-10-2", "resmlp4",
     "resnet14,stem=deep,shortcut=D",
-    "resnet10,stem=deep-tiered", "resnet11,groups=4,group_width=16", "resnet11,stride_in=3x3", "resnet8,shortcut=C",
+    "resnet8,stem=deep-tiered", "resnet11,groups=4,group_width=16", "resnet11,stride_in=3x3", "resnet8,shortcut=C",
     "resnet8,ordering=bn-after-addition", "resnet8,ordering=relu-before-addition",
     "resnet8,ordering=relu-only-preactivation", "resnet8,ordering=full-preactivation,stem_norm=false",
     "resnet8,norm=weight", "resnet8,norm=group", "resnet8,norm=layer", "resnet8,norm=none",
     "resnet8,norm=local-response", "resmlp4,norm=group", "resmlp4,norm=weight", "resnet8,shortcut=scaling",
     "resnet8,shortcut=exclusive-gating", "resnet8,shortcut=shortcut-only-gating", "resnet8,shortcut=dropout",
+    "speedrun",
+]  # fmt: skip
+# Of them, those whose graphs have a layer or an attribute that no other's has.
+GRAPHS = [
+    "preact-resnet8", "resmlp4", "resnet14,stem=deep,shortcut=D", "resnet11,groups=4,group_width=16",
+    "resnet8,ordering=bn-after-addition", "resnet8,norm=group", "resnet8,norm=layer", "resnet8,norm=local-response",
+    "resmlp4,norm=group", "resnet8,shortcut=scaling", "resnet8,shortcut=exclusive-gating",
+    "resnet8,shortcut=shortcut-only-gating", "resnet8,shortcut=dropout", "speedrun",
 ]  # fmt: skip
 
 
@@ -59,7 +67,7 @@ def test_the_logits_are_the_same(name: str) -> None:
     assert all(torch.equal(value.float(), state[key].float()) for key, value in net.state_dict().items())
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(spec=network_specs())
 def test_any_network_can_be_folded(spec) -> None:
     if spec.unit == "vgg":
@@ -105,7 +113,7 @@ def test_a_layer_that_is_called_twice_keeps_its_normalisation() -> None:
         torch.testing.assert_close(fold(net)(x), net(x))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", GRAPHS)
 def test_the_onnx_graph_gives_the_same_logits(name: str) -> None:
     runtime = pytest.importorskip("onnxruntime")
     net = network(name)

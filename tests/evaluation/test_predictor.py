@@ -1,9 +1,8 @@
-"""Predictors: the run's own answers, the fastest backend that gives them, remembered; and int8 with what it costs."""
+"""Predictors: the run's own answers, the fastest backend that gives them, remembered."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from resnets import InputError
 from resnets.evaluation import Run, backends, predictor, speed
 from resnets.evaluation.backends import Runner, Task
 
-HELD_OUT = {"fraction": 0.2, "seed": 0}
 RATES = {"eager": 0.3, "onnxruntime": 0.1, "openvino": 0.2}  # seconds
 
 
@@ -158,57 +156,25 @@ def test_one_that_was_remembered_is_held_against_the_logits_again(run: Run, stub
     assert "onnxruntime" in made.refused
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_int8_is_measured_beside_fp32(make_source: Any, make_run: Any, backend: str) -> None:
-    if reason := backends.missing(backend, "int8"):
-        pytest.skip(reason)
-    run = Run.open(make_run(make_source(), held_out=HELD_OUT))
-    made = run.predictor(backend=backend, precision="int8")
-    assert (made.backend, made.precision) == (backend, "int8")
-    assert made.accuracy is not None
-    assert (made.accuracy["split"], made.accuracy["n"]) == ("validation", 6)
-    assert made.accuracy["fp32"] == run.evaluate(split="validation").top1
-    assert abs(made.accuracy["int8"] - made.accuracy["fp32"]) <= 100 / 6 + 1e-6  # one image of six
-    assert 0 < made.error < predictor.TOLERANCE["int8"]
+def test_the_choice_in_words(run: Run, stubs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(run.predictor()) == "onnxruntime at fp32, batch 8; images/s: onnxruntime 80, openvino 40, eager 27"
+    stubs["spoil"]["onnxruntime"] = failing
+    first, second = str(run.predictor()).splitlines()
+    assert first.startswith("openvino at fp32, batch 8")
+    assert second == "onnxruntime was not taken: RuntimeError: a fault of the library"
 
 
-def test_int8_without_a_validation_split_has_no_accuracy(run: Run) -> None:
-    if reason := backends.missing("onnxruntime", "int8"):
-        pytest.skip(reason)
-    assert run.predictor(backend="onnxruntime", precision="int8").accuracy is None
-
-
-def test_int8_is_calibrated_on_training_images_alone(make_source: Any, make_run: Any, monkeypatch: Any) -> None:
-    from resnets.evaluation import quantisation
-
-    run = Run.open(make_run(make_source(splits={"train": 10, "val": 4, "test": 4})))
-    seen = []
-    plain = quantisation.load_split
-    monkeypatch.setattr(quantisation, "load_split", lambda split, *a, **k: seen.append(split) or plain(split, *a, **k))
-    source = quantisation.own_source(run.path, run.source)
-    images = quantisation.calibration_images(source, run.info, run.preprocessing, count=7)
-    names = [split.name(index) for split in seen for index in range(len(split))]
-    assert len(images) == len(names) == 7
-    assert all("/train/" in name for name in names)
-    assert {Path(name).parent.name for name in names} == set(run.classes)
-
-
-def test_int8_is_refused_in_one_line_when_the_source_is_gone(run: Run, monkeypatch: Any) -> None:
-    monkeypatch.setattr(backends, "missing", lambda name, precision: None)
-    shutil.rmtree(run.source["path"])
-    with pytest.raises(InputError, match=r"calibrated on the run's own images, and .*source is not there any more"):
-        run.predictor(precision="int8")
-
-
-def test_int8_of_imported_weights_is_refused(run: Run, edit: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(backends, "missing", lambda name, precision: None)
-
-    def imported(info: dict[str, Any]) -> None:
-        info["imported"] = {"from": "elsewhere"}
-        del info["source"], info["recipe"]
-
-    with pytest.raises(InputError, match="has no images to calibrate int8 on"):
-        Run.open(edit(run.path, imported)).predictor(precision="int8")
+def test_without_the_libraries_torch_is_used_and_says_what_to_install(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+    made = run.predictor(precision="fp32")
+    assert made.backend == "eager"
+    assert made.notes == (
+        "not tried: openvino at fp32 needs onnx and openvino: pip install 'resnets[openvino]'",
+        "not tried: onnxruntime at fp32 needs onnx and onnxruntime: pip install 'resnets[onnx]'",
+    )
+    assert run.predictor(backend="eager").notes == ()
 
 
 def test_bad_input(run: Run, stubs: dict[str, Any]) -> None:
@@ -220,6 +186,9 @@ def test_bad_input(run: Run, stubs: dict[str, Any]) -> None:
         bare.logits(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(InputError, match="nothing says how images are prepared"):
         bare.predict("x.png")
+    for shape in [(3, 8, 8), (1, 3, 8, 9), (1, 1, 8, 8), (0, 3, 8, 8)]:
+        with pytest.raises(InputError, match=r"images must be \[B, 3, 8, 8\], at least one, not \["):
+            bare.logits(torch.zeros(shape))
 
 
 def test_a_network_without_finite_logits_is_named_as_such(run: Run, stubs: dict[str, Any]) -> None:

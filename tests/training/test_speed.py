@@ -6,7 +6,9 @@ import sys
 import pytest
 import torch
 from commandline import ENVIRONMENT
+from torch.nn import functional
 
+from resnets.inspection.shapes import Shapes
 from resnets.models import create
 from resnets.training.finite import largest, length
 from resnets.training.optimiser import Muon, orthogonalised
@@ -33,6 +35,18 @@ def test_before_the_first_step_neither_plots_nor_other_libraries_are_loaded(tmp_
     words = [sys.executable, "-c", NOT_LOADED, str(tmp_path / "run"), *names]
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=200)
     assert done.stdout.split() == ["loaded:"]
+
+
+@pytest.mark.parametrize(
+    "made", [{"padding": 1}, {"padding": 1, "stride": None}, {"stride": 1}, {"ceil_mode": True}, {"dilation": 2}]
+)
+def test_pooling_has_the_shape_on_meta_that_it_has(made):
+    made = {"stride": 2, **made}
+    images = torch.randn(2, 3, 12, 17)
+    with Shapes():
+        found = functional.max_pool2d(images.to("meta"), 3, **made, return_indices=True)
+    for expected, got in zip(functional.max_pool2d(images, 3, **made, return_indices=True), found, strict=True):
+        assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
 
 
 def one_by_one(weights, gradients, momenta, rate, momentum):

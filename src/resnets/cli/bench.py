@@ -158,7 +158,8 @@ def _figures(seen: Inspection, measured: Speed, precision: str, device: str, fac
 def _show(documents: list[dict[str, Any]]) -> None:
     first = documents[0]
     height, width = first["size"]
-    title = f"{first['network']}, {first['mode']}, {width}x{height}, {first['threads']} threads"
+    threads = "1 thread" if first["threads"] == 1 else f"{first['threads']} threads"
+    title = f"{first['network']}, {first['mode']}, {width}x{height}, {threads}"
     table = output.table(
         title,
         {"batch": True, "backend": False, "precision": False, "images/s": True, "p50 ms": True, "p99 ms": True,

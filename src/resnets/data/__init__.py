@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from resnets.data.augmentation import Augmentation
 from resnets.data.builtin import BUILTIN
-from resnets.data.cache import kept_side, offer
+from resnets.data.cache import kept_side
 from resnets.data.decoding import IMAGE_SUFFIXES, UnreadableImage, read_image, read_reduced
 from resnets.data.doctor import examine
 from resnets.data.loading import Batch, eval_batches, steps_per_epoch, train_batches
 from resnets.data.measuring import choose_preprocessing
 from resnets.data.montage import montage
+from resnets.data.offering import offer
 from resnets.data.origins import ORIGINS, Origin, preprocessing_of
 from resnets.data.packed import Packed, Streamed, free_memory, load_split, pack
 from resnets.data.preprocessing import Preprocessing, with_mean_image

@@ -1,12 +1,13 @@
 """Photographs kept decoded on the disk: one file a split, checked before it is believed, never needed.
 
-A picture is kept as it is, or scaled to a shorter side of twice the network's where it is larger. Crops are then cut
-out of that. So of pictures that are not larger a run sees the same bits with the cache as without; of larger ones it
-sees a crop of less than a quarter of the area less sharply. The bits depend on the side alone, never on whether the
-file could be kept: without it, the pictures are scaled anew for every batch.
+A picture is kept as it is, or scaled to a shorter side of twice the network's where it is larger (`views.shrunk`). The
+crop of a sample is the same box of the picture with the cache as without. Out of a picture whose shorter side is below
+twice the network's, so are its bits. Out of a larger one it is cut at whole pixels of what is kept, and is less sharp
+where it shows less than about a quarter of the picture: tests/data/test_cache.py bounds the difference. The bits depend
+on the side alone, never on whether the file could be kept: without it, the pictures are scaled anew for every batch.
 
-The file holds the pixels of all pictures, then (width, height) of each as int32, CRC-32 of each as uint32, a JSON
-document, its length as 8 bytes, and `_END`.
+The file holds the pixels of all pictures, then int32 (width, height, and those of the whole picture) of each, CRC-32 of
+each as uint32, a JSON document, its length as 8 bytes, and `_END`.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ from resnets.data.builtin import cache as cache_folder
 from resnets.data.decoding import UnreadableImage
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.split import FileSplit, Split, Subset, in_threads
-from resnets.data.views import resized, shrunk
+from resnets.data.views import shrunk
 from resnets.files import make_folder, publish
 
 LARGEST = 32 << 30  # bytes that all cached splits together may take
-_VERSION, _END = 1, b"pictures"
+_VERSION, _END = 2, b"pictures"
 _BLOCK = 64  # pictures decoded before they are written
+_Found = tuple[NDArray[np.uint8], tuple[int, int]] | UnreadableImage
 _DAY = 86_400  # seconds after which what a killed process had begun to write is removed
 
 
@@ -45,7 +47,7 @@ class Pictures:
 
     Attributes:
         path: of the file.
-        sizes: int32 [n, 2], width and height; 0 of those that could not be read.
+        sizes: int32 [n, 4], width and height, and those of the whole picture; 0 of those that could not be read.
         starts: int64 [n + 1], where each begins in `pixels`.
         pixels: uint8, of all of them, mapped from the file.
         channels: of each.
@@ -59,10 +61,11 @@ class Pictures:
     channels: int
     failed: tuple[tuple[int, str, str], ...]
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """One picture, uint8 [h, w, C]."""
-        width, height = self.sizes[index].tolist()
-        return self.pixels[self.starts[index] : self.starts[index + 1]].reshape(height, width, self.channels)
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """One picture, uint8 [h, w, C], and the width and height of the whole one."""
+        width, height, *whole = self.sizes[index].tolist()
+        pixels = self.pixels[self.starts[index] : self.starts[index + 1]].reshape(height, width, self.channels)
+        return pixels, (whole[0], whole[1])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process maps the file again, and is not sent gigabytes."""
@@ -94,7 +97,7 @@ def keep(files: FileSplit, side: int, channels: int) -> tuple[Pictures | None, s
     try:
         state = _state(files)
         if found := _opened(place, state, files, channels):
-            return found, f"decoded pictures found in {place} ({_size(place.stat().st_size)})"
+            return found, f"decoded pictures found in {place} ({size_of(place.stat().st_size)})"
         make_folder(place.parent)
         room = _make_room(place, estimate(files, side, channels))
         publish(place, lambda aside: _write(aside, files, side, channels, state, room))
@@ -103,7 +106,7 @@ def keep(files: FileSplit, side: int, channels: int) -> tuple[Pictures | None, s
         return None, f"no cache of decoded pictures: {place.parent}: {problem.strerror or problem}"
     if found is None:
         return None, f"no cache of decoded pictures: {place} does not hold what was written, or the images changed"
-    return found, f"decoded pictures kept in {place} ({_size(place.stat().st_size)})"
+    return found, f"decoded pictures kept in {place} ({size_of(place.stat().st_size)})"
 
 
 def estimate(files: FileSplit, side: int, channels: int) -> int:
@@ -115,32 +118,6 @@ def estimate(files: FileSplit, side: int, channels: int) -> int:
             part = min(1.0, side / min(width, height))
             sizes.append(width * height * part**2 * channels)
     return int(np.mean(sizes) * len(files)) if sizes else 0
-
-
-def offer(split: Split, preprocessing: Preprocessing) -> str | None:
-    """What to tell the user where keeping decoded pictures pays: at least half of the time that a batch takes."""
-    files = files_of(split)
-    if files is None or not len(files):
-        return None
-    side, channels, spent = kept_side(preprocessing), preprocessing.channels, np.zeros(2)
-    need = estimate(files, side, channels)
-    with suppress(OSError):
-        if need > min(LARGEST, _free(cache_folder()) // 2):
-            return None
-    for index in range(0, len(files), max(1, len(files) // 8)):
-        with suppress(UnreadableImage):
-            marks = [time.perf_counter()]
-            picture = shrunk(files, index, side, channels)
-            marks.append(time.perf_counter())
-            resized(picture, preprocessing)
-            spent += np.diff([*marks, time.perf_counter()])
-    decoding, resizing = spent
-    if decoding < resizing:
-        return None
-    return (
-        f"decoding takes {100 * decoding / (decoding + resizing):.0f} % of the time in which a batch is made, in every"
-        f" epoch; --cache keeps the pictures decoded, in {_size(need)} below {cache_folder()}"
-    )
 
 
 def _place(files: FileSplit, side: int, channels: int) -> Path:
@@ -162,25 +139,25 @@ def _state(files: FileSplit) -> str:
 
 
 def _write(aside: Path, files: FileSplit, side: int, channels: int, state: str, room: int) -> None:
-    sizes, checks = np.zeros((len(files), 2), dtype=np.int32), np.zeros(len(files), dtype=np.uint32)
+    sizes, checks = np.zeros((len(files), 4), dtype=np.int32), np.zeros(len(files), dtype=np.uint32)
     failed: list[tuple[int, str, str]] = []
     with aside.open("wb") as file:
         for begin in range(0, len(files), _BLOCK):
 
-            def decode(
-                part: Sequence[int], begin: int = begin
-            ) -> list[tuple[int, NDArray[np.uint8] | UnreadableImage]]:
+            def decode(part: Sequence[int], begin: int = begin) -> list[tuple[int, _Found]]:
                 return [(begin + number, _decoded(files, begin + number, side, channels)) for number in part]
 
             for part in in_threads(decode, min(_BLOCK, len(files) - begin), chunk=4):
-                for index, picture in part:
-                    if isinstance(picture, UnreadableImage):
-                        failed.append((index, picture.name, picture.reason))
+                for index, found in part:
+                    if isinstance(found, UnreadableImage):
+                        failed.append((index, found.name, found.reason))
                         continue
-                    sizes[index], checks[index] = (picture.shape[1], picture.shape[0]), zlib.crc32(picture.data)
+                    picture, whole = found
+                    sizes[index] = picture.shape[1], picture.shape[0], *whole
+                    checks[index] = zlib.crc32(picture.data)
                     file.write(picture.data)
             if file.tell() > room:
-                raise OSError(f"more than the {_size(room)} that it may take")
+                raise OSError(f"more than the {size_of(room)} that it may take")
         table = sizes.tobytes() + checks.tobytes()
         file.write(table)
         document = {
@@ -195,7 +172,7 @@ def _end(file: BinaryIO, document: dict[str, Any]) -> None:
     file.write(text + len(text).to_bytes(8, "little") + _END)
 
 
-def _decoded(files: FileSplit, index: int, side: int, channels: int) -> NDArray[np.uint8] | UnreadableImage:
+def _decoded(files: FileSplit, index: int, side: int, channels: int) -> _Found:
     try:
         return shrunk(files, index, side, channels)
     except UnreadableImage as problem:
@@ -212,21 +189,21 @@ def _opened(place: Path, state: str, files: FileSplit, channels: int) -> Picture
         begin = end - int.from_bytes(content[end : end + 8].tobytes(), "little")
         document = json.loads(content[max(begin, 0) : end].tobytes())
         asked = {"version": _VERSION, "n": n, "channels": channels, "sources": state}
-        middle = begin - 12 * n
+        middle = begin - 20 * n
         table = content[max(middle, 0) : begin].tobytes()
         if any(document[key] != value for key, value in asked.items()):
             return None
         if hashlib.sha256(table).hexdigest() != document["table"]:
             return None
-        sizes = np.frombuffer(table[: 8 * n], dtype=np.int32).reshape(n, 2)
-        starts = np.concatenate([[0], np.cumsum(sizes.astype(np.int64).prod(1) * channels)])
+        sizes = np.frombuffer(table[: 16 * n], dtype=np.int32).reshape(n, 4)
+        starts = np.concatenate([[0], np.cumsum(sizes[:, :2].astype(np.int64).prod(1) * channels)])
         failed = tuple((int(index), str(name), str(reason)) for index, name, reason in document["failed"])
         if starts[-1] != middle:
             return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     found = _mapped(place, sizes, starts, channels, failed)
-    checks = np.frombuffer(table[8 * n :], dtype=np.uint32)
+    checks = np.frombuffer(table[16 * n :], dtype=np.uint32)
 
     def sound(part: Sequence[int]) -> bool:
         return all(zlib.crc32(found.pixels[starts[k] : starts[k + 1]].data) == checks[k] for k in part)
@@ -253,9 +230,9 @@ def _make_room(place: Path, need: int) -> int:
         with suppress(OSError):
             if now - litter.stat().st_mtime > _DAY:
                 litter.unlink()
-    room = min(LARGEST, _free(folder) // 2)
+    room = min(LARGEST, free(folder) // 2)
     if need > room:
-        raise OSError(f"{_size(need)} are needed, and {_size(room)} may be used")
+        raise OSError(f"{size_of(need)} are needed, and {size_of(room)} may be used")
     others = sorted(
         (path for path in folder.glob("*.pictures") if path != place), key=lambda path: path.stat().st_mtime
     )
@@ -264,11 +241,11 @@ def _make_room(place: Path, need: int) -> int:
     return room
 
 
-def _free(folder: Path) -> int:
+def free(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
-def _size(count: int) -> str:
+def size_of(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

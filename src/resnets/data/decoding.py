@@ -7,15 +7,14 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from resnets.data import jpeg
+from resnets.data.reduced import LYING, TURNS, Reduced, Reduction, turned
 
 # What Pillow reads that people keep photographs and drawings in; other files beside the images are ignored.
 _WORDS = "jpg jpeg jpe jfif png apng webp bmp dib gif tif tiff ppm pgm pbm pnm jp2 j2k avif tga ico"
@@ -24,13 +23,6 @@ IMAGE_SUFFIXES = frozenset(f".{word}" for word in _WORDS.split())
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 _SCANS = 500  # of a JPEG: a progressive one has about ten, and each goes through the whole picture
 _LARGEST = 1 << 30  # bytes of a file; the largest picture that is decoded has less, uncompressed, in 16 bits
-_LYING = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-_MIRRORED = {2: (1, 0), 3: (1, 1), 4: (0, 1), 6: (1, 0), 7: (1, 1), 8: (0, 1)}  # axes of the upright picture: x, y
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
 _SIXTEEN_BIT = frozenset(["I", "I;16", "I;16B", "I;16L", "I;16N"])
 
 
@@ -44,39 +36,6 @@ class UnreadableImage(Exception):  # noqa: N818  the contract's name: it says wh
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
-
-
-Reduction = Callable[[int, int], int]
-
-
-@dataclass(frozen=True, eq=False)
-class Reduced:
-    """A picture as `read_image` gives it, or smaller.
-
-    Attributes:
-        content: a picture in mode L or RGB, or its bytes [h, w, 1 or 3]; the sides are those of `whole` divided by
-            `scale` and rounded up.
-        whole: width and height of the picture that it stands for.
-        scale: 1, 2, 4 or 8.
-        before: pixels of `whole`, across and down, that the first one here has too few. libjpeg rounds up at the right
-            and at the bottom, which lie elsewhere once a picture is turned.
-    """
-
-    content: Image.Image | NDArray[np.uint8]
-    whole: tuple[int, int]
-    scale: int = 1
-    before: tuple[int, int] = (0, 0)
-
-    @property
-    def picture(self) -> Image.Image:
-        if isinstance(self.content, Image.Image):
-            return self.content
-        return Image.fromarray(self.content if self.content.shape[2] == 3 else self.content[:, :, 0])
-
-    def box(self, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
-        """A box of the whole picture, in the pixels of this one."""
-        (across, down), scale = self.before, self.scale
-        return (left + across) / scale, (top + down) / scale, (right + across) / scale, (bottom + down) / scale
 
 
 def read_image(data: bytes | str | os.PathLike[str], name: str | None = None) -> Image.Image:
@@ -121,12 +80,14 @@ def read_reduced(
         encoded = data if isinstance(data, bytes) else _bytes(data, name)
         if not encoded:
             raise UnreadableImage(name, "the file is empty")
-        if encoded.startswith(b"\xff\xd8") and encoded.count(b"\xff\xda") > _SCANS:
+        is_jpeg = encoded.startswith(b"\xff\xd8")
+        plain, once = jpeg.head(encoded) if is_jpeg else (False, True)
+        if not once and encoded.count(b"\xff\xda") > _SCANS:
             raise UnreadableImage(name, f"a JPEG of more than {_SCANS} scans, which would take minutes to decode")
-        if reduction is not None and encoded.startswith(b"\xff\xd8"):
+        if reduction is not None and is_jpeg:
             # Whatever goes wrong here is tried, and if need be explained, below: what is refused depends on no scale.
             with suppress(Exception):
-                return _reduced(encoded, reduction)
+                return _reduced(encoded, plain, reduction)
         with Image.open(io.BytesIO(encoded), formats=_formats()) as picture:
             upright = _upright(picture)
             return Reduced(upright, upright.size)
@@ -151,15 +112,17 @@ def _explained(name: str) -> Iterator[None]:
         raise UnreadableImage(name, reason[:200] or type(problem).__name__) from problem
 
 
-def _reduced(encoded: bytes, reduction: Reduction) -> Reduced:
-    """Decode a JPEG at the scale that is asked for."""
+def _reduced(encoded: bytes, plain: bool, reduction: Reduction) -> Reduced:
+    """Decode a JPEG, `plain` if nothing turns it, at the scale that is asked for."""
     size = jpeg.size(encoded)
-    if size is not None and jpeg.plain(encoded):
-        return _decoded(encoded, size, 1, reduction)
+    if size is not None and plain:
+        with suppress(ValueError):
+            return _decoded(encoded, size, 1, reduction)
     with Image.open(io.BytesIO(encoded), formats=_formats()) as picture:
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
         if size is not None:
-            return _decoded(encoded, size, orientation, reduction)
+            with suppress(ValueError):
+                return _decoded(encoded, size, orientation, reduction)
         whole, scale = _scale(picture.size, orientation, reduction)
         (width, height), expected = picture.size, tuple(-(-side // scale) for side in whole)
         if scale > 1:
@@ -167,29 +130,22 @@ def _reduced(encoded: bytes, reduction: Reduction) -> Reduced:
         upright = _upright(picture)
         if upright.size != expected:
             raise ValueError("not scaled or turned as its header said")
-        return _turned(upright, whole, scale, orientation)
+        return turned(upright, whole, scale, orientation)
 
 
 def _decoded(encoded: bytes, size: tuple[int, int], orientation: int, reduction: Reduction) -> Reduced:
-    """The same without Pillow."""
+    """The same without Pillow; raises ValueError for what Pillow may yet take, with a few pixels damaged."""
     whole, scale = _scale(size, orientation, reduction)
     found = Reduced(jpeg.pixels(encoded, scale), whole)
-    content = found.picture.transpose(_TURNS[orientation]) if orientation in _TURNS else found.content
-    return _turned(content, whole, scale, orientation)
+    content = found.picture.transpose(TURNS[orientation]) if orientation in TURNS else found.content
+    return turned(content, whole, scale, orientation)
 
 
 def _scale(size: tuple[int, int], orientation: int, reduction: Reduction) -> tuple[tuple[int, int], int]:
     """The upright size of a picture of this stored one, and by what it is to be divided."""
     _check_bomb(size)
-    whole = size[::-1] if orientation in _LYING else size
+    whole = size[::-1] if orientation in LYING else size
     return whole, 1 << min(3, max(reduction(*whole), 1).bit_length() - 1)
-
-
-def _turned(
-    content: Image.Image | NDArray[np.uint8], whole: tuple[int, int], scale: int, orientation: int
-) -> Reduced:
-    across, down = _MIRRORED.get(orientation, (0, 0))
-    return Reduced(content, whole, scale, (across * (-whole[0] % scale), down * (-whole[1] % scale)))
 
 
 @functools.cache
@@ -209,7 +165,7 @@ def _bytes(path: str | os.PathLike[str], name: str) -> bytes:
             raise UnreadableImage(name, f"{what}, not a file")
         if found.st_size > _LARGEST:
             raise UnreadableImage(name, f"{found.st_size / 2**30:.1f} GiB, too large for an image")
-        return file.read(_LARGEST)
+        return file.read(found.st_size)
 
 
 def _check_bomb(size: tuple[int, int]) -> None:

@@ -15,14 +15,13 @@ _SMALLEST = 64  # pixels: of smaller sides, different scales may come to the sam
 
 
 def size(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height as they are stored, if `pixels` can decode the picture.
-
-    Raises:
-        ValueError: the header is damaged.
-    """
+    """Width and height as they are stored, if `pixels` can decode the picture."""
     if simplejpeg is None:
         return None
-    height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
+    except ValueError:
+        return None
     return (width, height) if colours in _COLOURS and min(width, height) >= _SMALLEST else None
 
 
@@ -42,15 +41,22 @@ def pixels(encoded: bytes, scale: int) -> NDArray[np.uint8]:
     return found
 
 
-def plain(encoded: bytes) -> bool:
-    """Whether no APP1 segment, of EXIF or XMP data, precedes the pixels: nothing can turn the picture then."""
-    at = 2
+def head(encoded: bytes) -> tuple[bool, bool]:
+    """What precedes the pixels: whether nothing can turn the picture, and whether they are one scan.
+
+    Only an APP1 segment, of EXIF or XMP data, can turn it. Of a sequential picture whose first scan holds all of its
+    colours, libjpeg goes through no other.
+    """
+    at, plain, colours = 2, True, b""
     while encoded[at : at + 1] == b"\xff" and at + 4 <= len(encoded):
         kind = encoded[at + 1]
         if kind == 0xFF:  # filling
             at += 1
-        elif kind in (0xDA, 0xE1):
-            return kind == 0xDA
-        else:
-            at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
-    return False
+            continue
+        if kind == 0xDA:
+            return plain, colours != b"" and encoded[at + 4 : at + 5] == colours
+        if kind in (0xC0, 0xC1):
+            colours = encoded[at + 9 : at + 10]
+        plain = plain and kind != 0xE1
+        at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
+    return False, False

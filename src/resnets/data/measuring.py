@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnets.data.decoding import Reduced, UnreadableImage
+from resnets.data.decoding import UnreadableImage
 from resnets.data.preprocessing import SMALL, Preprocessing
+from resnets.data.reduced import Reduced
 from resnets.data.split import Split, in_threads
 from resnets.errors import InputError
 

@@ -17,7 +17,7 @@ from resnets.data.decoding import UnreadableImage
 from resnets.data.geometry import box_in
 from resnets.data.preprocessing import SMALL, Preprocessing
 from resnets.data.split import Split, Subset, find_unreadable, in_threads, refuse, smallest, subset
-from resnets.data.views import crop, resized, shrunk
+from resnets.data.views import crop, crop_shrunk, shrunk
 from resnets.errors import InputError
 
 
@@ -84,11 +84,11 @@ class Streamed:
         """
         if self.side is not None:
             if self.pictures is None:
-                kept = shrunk(self.split, index, self.side, preprocessing.channels)
+                kept, whole = shrunk(self.split, index, self.side, preprocessing.channels)
             else:
-                kept = self.pictures[int(self.split.indices[index]) if isinstance(self.split, Subset) else index]
-            left, top, wide, high = box_in(kept.shape[1], kept.shape[0], numbers, scale)
-            return resized(np.array(kept[top : top + high, left : left + wide]), preprocessing)
+                place = int(self.split.indices[index]) if isinstance(self.split, Subset) else index
+                kept, whole = self.pictures[place]
+            return crop_shrunk(kept, whole, box_in(*whole, numbers, scale), preprocessing)
         box = cache(lambda width, height: box_in(width, height, numbers, scale))
 
         def reduction(width: int, height: int) -> int:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnets.data.decoding import Reduced, Reduction, UnreadableImage, read_image, read_reduced
+from resnets.data.decoding import UnreadableImage, read_image, read_reduced
+from resnets.data.reduced import Reduced, Reduction
 from resnets.data.split import Source, Split
 from resnets.errors import InputError
 

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from resnets.data.arrays import Arrays
-from resnets.data.decoding import Reduced, to_grey_or_rgb
+from resnets.data.decoding import to_grey_or_rgb
+from resnets.data.reduced import Reduced
 from resnets.errors import InputError, nearest
 
 INTERPOLATIONS = {

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from resnets.data.decoding import Reduced, Reduction, UnreadableImage, quietly, read_image, read_reduced
+from resnets.data.decoding import UnreadableImage, quietly, read_image, read_reduced
 from resnets.data.random import Stream, sort_keys
+from resnets.data.reduced import Reduced, Reduction
 from resnets.errors import InputError
 
 Result = TypeVar("Result")

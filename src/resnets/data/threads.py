@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-_PART = 8  # images that one thread makes at a time: the first batch is soon there, and an interrupted one soon gone
+_PART = 16  # images that one thread makes at a time: the first batch is soon there, and an interrupted one soon gone
 _AHEAD = 2  # batches that are made while one is used
 Fill = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
 

@@ -6,6 +6,7 @@ Every backend becomes one function from normalised images, float32 [B, C, H, W],
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.metadata
 import importlib.util
 import shutil
@@ -143,6 +144,17 @@ def openvino() -> ModuleType:
     return openvino
 
 
+@functools.cache
+def core() -> Any:
+    """OpenVINO's core, one for the whole process and for ever.
+
+    Every core gives the thread that makes it a signal stack of its own, and, when it goes, the one from before. Of two
+    cores that go in the order in which they came, the second gives back what the first has freed: the next signal that
+    Python handles (Ctrl-C) then ends the process with a segmentation fault. Seen in OpenVINO 2026.4.
+    """
+    return openvino().Core()
+
+
 def _eager(task: Task, precision: str) -> Runner:
     net = task.folded.to(memory_format=torch.channels_last)
     autocast = precision == "bf16"
@@ -191,9 +203,7 @@ def _onnxruntime(task: Task, precision: str) -> Runner:
 
 
 def _openvino(task: Task, precision: str) -> Runner:
-    ov = openvino()
-    core = ov.Core()
-    model = task.quantised if precision == "int8" else core.read_model(task.graph().SerializeToString())
+    model = task.quantised if precision == "int8" else core().read_model(task.graph().SerializeToString())
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": task.threads,
@@ -207,7 +217,7 @@ def _openvino(task: Task, precision: str) -> Runner:
         if key not in requests:
             shaped = model.clone()
             shaped.reshape([key, *task.image_shape])
-            requests[key] = core.compile_model(shaped, "CPU", settings).create_infer_request()
+            requests[key] = core().compile_model(shaped, "CPU", settings).create_infer_request()
         return requests[key]
 
     def run(images: Tensor) -> Tensor:

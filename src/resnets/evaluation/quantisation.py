@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from resnets.data import Preprocessing, Source, Split, eval_batches, load_split, open_source, subset
 from resnets.errors import InputError
 from resnets.evaluation import selection
-from resnets.evaluation.backends import Task, openvino
+from resnets.evaluation.backends import Task, core
 from resnets.models.onnx_graph import INPUT
 
 CALIBRATION = 128  # images; NNCF's own default is 300, and figures hardly move after some tens
@@ -41,11 +41,10 @@ def quantise(backend: str, task: Task, images: Tensor) -> Any:
 
 
 def _openvino(task: Task, rows: list[Any]) -> Any:
-    ov = openvino()
+    model = core().read_model(task.graph().SerializeToString())
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    model = ov.Core().read_model(task.graph().SerializeToString())
     return nncf.quantize(model, nncf.Dataset(rows), subset_size=len(rows))
 
 

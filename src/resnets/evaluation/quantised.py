@@ -130,7 +130,7 @@ class Maker:
             (folder / manifest.NAME).write_bytes(manifest.document(manifest.measure(folder, names)))
 
         place = self._place(backend)
-        if place.exists():
+        if place.is_dir():
             files.discard(place)
         files.publish_folder(place, fill)
 
@@ -174,7 +174,7 @@ def _write(backend: str, model: Any, folder: Path) -> None:
 
 def _read(backend: str, folder: Path) -> Any:
     if backend == "openvino":
-        return backends.openvino().Core().read_model(str(folder / f"{_MODEL}.xml"))
+        return backends.core().read_model(str(folder / f"{_MODEL}.xml"))
     import onnx
 
     return onnx.load(str(folder / f"{_MODEL}.onnx"))

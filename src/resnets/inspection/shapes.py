@@ -37,9 +37,11 @@ def answer(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     if name == "aten::mean" and len(args) == 3 and args[2]:  # over some axes, which stay with length one
         axes = {axis % args[0].dim() for axis in args[1]}
         return args[0].new_empty([1 if axis in axes else length for axis, length in enumerate(args[0].shape)])
-    if name == "aten::max_pool2d_with_indices" and args[0].dim() == 4 and [len(sizes) for sizes in args[1:]] == [2] * 3:
-        # Neither dilated nor rounded up, which are the arguments after these. torch's own imports sympy (0.8 s).
-        out = args[0].new_empty([*args[0].shape[:2], *_windows(args[0].shape[2:], *args[1:], (1, 1))])
+    if name == "aten::max_pool2d_with_indices" and len(args) == 4 and args[0].dim() == 4:
+        # Neither dilated nor rounded up, which are the arguments after these. torch's own imports sympy (0.7 s).
+        out = args[0].new_empty(
+            [*args[0].shape[:2], *_windows(args[0].shape[2:], args[1], args[2] or args[1], args[3], (1, 1))]
+        )
         return out, out.new_empty(out.shape, dtype=torch.int64)
     if name in ("aten::addmm", "aten::mm"):
         first, second = args[-2:]

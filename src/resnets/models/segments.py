@@ -6,15 +6,15 @@ are kept; from each, the units up to the next are computed a second time when th
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from resnets.models.allocator import give_back
 
 if TYPE_CHECKING:
     from resnets.models.network import ResNet
@@ -127,9 +127,8 @@ class _Twice:
         return found
 
     def _compute(self) -> list[Tensor | None]:
-        trim = _trim()
-        if trim and self.x.device.type == "cpu":
-            trim(0)  # small blocks have broken up what the segment before left: too short for this one's tensors
+        if self.x.device.type == "cpu":
+            give_back()  # small blocks have broken up what the segment before left: too short for this one's tensors
         again: list[Tensor | None] = []
 
         def keep(tensor: Tensor) -> None:
@@ -175,13 +174,3 @@ def _unrecorded(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for part, own in zip(owners, before, strict=True):
             part._buffers.update(own)
-
-
-@cache
-def _trim() -> Callable[[int], int] | None:
-    """The C library's call that gives free memory back to the system; glibc has it."""
-    try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError, TypeError):
-        return None
-    return found

@@ -16,6 +16,7 @@ from resnets.architecture import NetworkSpec
 from resnets.errors import InputError
 from resnets.evaluation import Run
 from resnets.files import LOCK, make_folder
+from resnets.models.allocator import keeping_freed
 from resnets.training import folder, lock
 from resnets.training.course import course
 from resnets.training.device import determinism
@@ -79,8 +80,8 @@ def train(
         device: `auto` (the default), `cpu`, `cuda`, `mps`.
         precision: `auto` (the default), `fp32`, `bf16`, `fp16`.
         deterministic: bit-equal reruns.
-        memory: `normal` (the default), or `low`: activations are computed twice instead of kept, for about a third more
-            time; the weights come out the same.
+        memory: `normal` (the default), or `low`: activations are computed twice instead of kept, for a third to a half
+            more time; the weights come out the same.
         skip_unreadable: leave unreadable images out, and list them, instead of refusing to train.
         cache: of class folders that do not fit in memory, keep the pictures decoded in the user's cache folder, scaled
             to a shorter side of twice `size` where they are larger.
@@ -142,7 +143,8 @@ def train(
             unlocked = held.enter_context(lock.holding(plan.path))
         if unlocked:
             plan = replace(plan, notes=(*plan.notes, unlocked))
-        with determinism(plan.execution.deterministic):
+        ours = plan.execution
+        with determinism(ours.deterministic), keeping_freed(ours.device == "cpu" and ours.memory == "normal"):
             display(course(plan, resume, stop))
         return Run.open(plan.path)
 

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from resnets.data import Preprocessing
+from resnets.models.allocator import give_back
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers
@@ -116,3 +117,4 @@ def _try(state: State, execution: Execution, shape: tuple[int, int, int], batch:
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
+        give_back()

@@ -1,0 +1,183 @@
+"""The tables of docs/BENCHMARKS.md, each from its result file: ratios of medians, and the least and most of rounds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from benchmarks.results import RESULTS
+
+NOTHING = "Nothing is recorded yet."
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _table(head: str, rows: Iterable[str]) -> str:
+    columns = head.count("|") - 1
+    return "\n".join([head, "| --- " * columns + "|", *rows])
+
+
+def _made(results: Iterable[Mapping[str, Any]]) -> str:
+    """Commands and commits, each pair once."""
+    pairs = dict.fromkeys((item["command"], item["commit"][:10] + item["commit"][40:]) for item in results)
+    return "\n".join(["", "Made by:", "", *(f"    {command}    # {commit}" for command, commit in pairs)])
+
+
+def _ratio(found: Mapping[str, float], middle: str = "ratio") -> str:
+    return f"{found[middle]:.2f} ({found['least']:.2f}–{found['most']:.2f})"
+
+
+def inference() -> str:
+    """Ours beside the fastest peer and beside plain torch."""
+    kept = _read("inference")
+    if kept is None:
+        return NOTHING
+    rows = []
+    for item in sorted(kept["results"], key=lambda r: (r["network"], r["precision"], r["batch"], r["threads"])):
+        wall, cpu = item["wall"], item["cpu"]
+        rows.append(
+            f"| {item['network']} | {item['precision']} | {item['batch']} | {item['threads']} | {item['backend']} |"
+            f" {wall['fastest_peer']} | {_ratio(wall['of_fastest_peer'])} | {cpu['of_fastest_peer']['ratio']:.2f} |"
+            f" {_ratio(wall['of_eager_fp32'])} |"
+        )
+    head = (
+        "| network, 224x224 | precision | batch | threads | `auto` took | fastest peer | ours to it |"
+        " the same by CPU time | ours to torch eager fp32 |"
+    )
+    absent = kept.get("not_measured", {})
+    missing = [f"- {name}: {item['reason']} ({', '.join(item['flags'])})" for name, item in absent.items()]
+    return "\n".join([_table(head, rows), *(["", "Not measured:", "", *missing] if missing else []),
+                      _made(kept["results"])])  # fmt: skip
+
+
+def int8() -> str:
+    """What int8 costs."""
+    kept = _read("int8")
+    if kept is None:
+        return NOTHING
+    rows = [
+        f"| {kept['arch']}, CIFAR-10 | {name} | {kept[name]['n']:,} | {kept[name]['fp32']:.2f} |"
+        f" {kept[name]['int8']:.2f} | {kept[name]['loss']:.2f} |"
+        for name in ("validation", "test")
+    ]
+    return _table("| run | split | images | fp32 top-1 % | int8 top-1 % | points lost |", rows) + "\n" + _made([kept])
+
+
+def training() -> str:
+    """A step of ours beside those of others, and what the loop and the data add."""
+    kept = _read("training")
+    if kept is None:
+        return NOTHING
+    rows = []
+    for cell in kept["cells"]:
+        for mine, peers in cell["ratios"].items():
+            figures = " | ".join(
+                f"{_ratio(peers[peer]['wall'], 'of_medians')}, CPU {peers[peer]['cpu']['of_medians']:.2f}"
+                if peer in peers else "–" for peer in ("reference", "timm", "timm compiled")
+            )  # fmt: skip
+            rows.append(
+                f"| {cell['name']}, {cell['batch']} x {cell['side']}² | {cell['threads']} | {mine} | {figures} |"
+            )
+    head = (
+        "| network, batch | threads | | to torchvision's reference (eager, NCHW) | to timm, channels_last |"
+        " to timm, compiled |"
+    )
+    shares = [
+        f"| {cell['name']} | {cell['threads']} | {cell['shares']['loop_percent']:.2f} % |"
+        f" {cell['shares']['data_percent']:.2f} % |"
+        for cell in kept["cells"]
+    ]
+    other = "| network | threads | the loop adds to a bare step | data and augmentation take |"
+    return "\n".join([_table(head, rows), "", _table(other, shares), _made([kept])])
+
+
+def photographs() -> str:
+    """Images a second of a folder of photographs, ours to torchvision's."""
+    kept = _read("photographs")
+    if kept is None:
+        return NOTHING
+    words = {
+        "cold": "decoded anew", "cached": "from the cache (`--cache`)", "pillow": "decoded anew, without simplejpeg",
+    }  # fmt: skip
+    rows = [
+        f"| {words[name]} | {_ratio(found['speed'], 'of_medians')} |"
+        f" {found['cpu']['of_medians']:.2f} | {kept['workers'][name]} |"
+        for name, found in kept["ratios"].items()
+    ]
+    note = (
+        f"\n{kept['images']:,} photographs, n = {kept['n']} rounds; torchvision at its best number of workers,"
+        f" {kept['workers']['torchvision']}. The cache took {kept['cache']['seconds_to_make']:.0f} s to make and"
+        f" {kept['cache']['bytes'] / 1e6:,.0f} MB."
+    )
+    head = "| ours | to torchvision's ImageFolder, images/s | by CPU time | threads |"
+    return "\n".join([_table(head, rows), note, _made([kept])])
+
+
+def limits() -> str:
+    """What starting, depth and memory cost."""
+    kept = _read("limits")
+    if kept is None:
+        return NOTHING
+    seconds = {
+        "`resnets --help`": (kept["help_seconds"], "0.3 s"),
+        "`resnets inspect resnet152`": (kept["inspect_seconds"], "4 s"),
+        "from the command to the end of the first step": (kept["first_step_seconds"], "10 s"),
+    }
+    rows = [
+        f"| {name} | {sorted(item['wall'] for item in found)[len(found) // 2]:.2f} s (CPU"
+        f" {sorted(item['cpu'] for item in found)[len(found) // 2]:.2f} s; n = {len(found)}) | {limit} |"
+        for name, (found, limit) in seconds.items()
+    ]
+    deepest, slower = kept["deepest"], kept["low_memory"]["times_as_long"]
+    rows += [
+        f"| peak of a process that trains {deepest['network']}, 128 images, `--memory low` | {deepest['peak_gib']:.2f}"
+        " GiB | 3 GiB |",
+        f"| a step with `--memory low` to one without (ResNet-56) | {_ratio(slower, 'of_medians')} | – |",
+        f"| time of an operation in a training step, depths {', '.join(kept['depth']['relative'])}: most to least |"
+        f" {kept['depth']['ratio']:.2f} | 1.3 |",
+    ]
+    return "\n".join([_table("| what | measured | limit set |", rows), _made([kept])])
+
+
+def time_to_accuracy() -> str:
+    """What CIFAR-10 took, and the peer's step beside ours."""
+    rows, made = [], []
+    for name in ("speedrun", "resnet20"):
+        kept = _read(f"accuracy-{name}")
+        if kept is None:
+            continue
+        made.append(kept)
+        spread = f" ± {kept['test_top1_deviation']:.2f}" if kept["test_top1_deviation"] is not None else ""
+        mirrored = kept.get("test_top1_mirrored")
+        both = f"{sum(mirrored) / len(mirrored):.2f}" if mirrored else "–"
+        minutes = sum(kept["cpu_seconds"]) / kept["n"] / 60
+        rows.append(
+            f"| {kept['title']} | {kept['n']} | {kept['recipe']['epochs']} of 45,000 |"
+            f" {kept['test_top1_mean']:.2f}{spread} | {both} | {minutes:.0f} |"
+        )
+    peer = _read("airbench94")
+    if peer is not None:
+        made.append(peer)
+        whole = "top1" in peer
+        rows.append(
+            f"| airbench94 (Muon), ported to the processor | {'1' if whole else '–'} | 8 of 50,000 |"
+            f" {peer['top1']:.2f} | {peer['top1_six_views']:.2f} with six views | {peer['cpu_seconds'] / 60:.0f} |"
+            if whole
+            else "| airbench94 (Muon), ported to the processor | – | 8 of 50,000 | – | 94.01 with six views, by its"
+            f" authors | not run; by its step it needs {peer['times_ours']:.2f} times the seconds of speedrun |"
+        )
+    head = (
+        "| trained | n | epochs | test top-1 % | the same, mean of picture and mirror image | CPU minutes of training |"
+    )
+    return "\n".join([_table(head, rows), _made(made)]) if rows else NOTHING
+
+
+SECTIONS: Mapping[str, Callable[[], str]] = MappingProxyType({
+    "inference": inference, "int8": int8, "training": training, "photographs": photographs, "limits": limits,
+    "time-to-accuracy": time_to_accuracy,
+})  # fmt: skip
