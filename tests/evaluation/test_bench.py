@@ -42,8 +42,9 @@ def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, 
 
 def test_the_figures_of_a_network(command: Any) -> None:
     code, out, _ = command("resnet8", "--batch", "1", "3", "--precision", "fp32", "--threads", "1", "--json")
-    documents = json.loads(out)
-    assert code == 0
+    document = json.loads(out)
+    documents = document.pop("batches")
+    assert code == 0 and document == documents[0]
     assert [row["batch"] for row in documents] == [1, 3]
     for row in documents:
         assert (row["mode"], row["precision"], row["size"], row["threads"]) == ("inference", "fp32", [32, 32], 1)

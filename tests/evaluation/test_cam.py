@@ -51,8 +51,8 @@ def random_network(name: str, images: torch.Tensor) -> nn.Module:
 )
 def test_the_mean_of_a_map_plus_the_bias_is_the_logit(name: str) -> None:
     # Not square, so that height and width are told apart; the last map has 2 x 3 cells.
-    shape = (1, 3, 40, 72) if ZOO[name].spec.num_classes == 1000 else (1, 3, 8, 12)
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    sides = {1000: (40, 72), 10: (16, 24) if ZOO[name].spec.unit == "pooled" else (8, 12)}
+    images = torch.randn((1, 3, *sides[ZOO[name].spec.num_classes]), generator=torch.Generator().manual_seed(0))
     net = random_network(name, images)
     maps, logits = class_activation_maps(net, images)
     assert maps.shape == (1, ZOO[name].spec.num_classes, 2, 3)

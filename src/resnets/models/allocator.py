@@ -8,6 +8,7 @@ libraries nothing is changed.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -22,10 +23,11 @@ _KEEPING = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 64 << 20}  # one heap, 
 def keeping_freed(enabled: bool) -> Iterator[None]:
     """Within it, memory that tensors on the processor no longer use stays with the process, for the next ones.
 
-    Not where address space is limited (`ulimit -v`): of a heap that only grows, too little is left in one piece.
+    Not where address space is limited (`ulimit -v`): of a heap that only grows, too little is left in one piece. Nor
+    where the user set malloc's options himself (`MALLOC_…` in the environment).
     """
     library = _glibc() if enabled else None
-    library = None if library and _limited() else library
+    library = None if library and _decided() else library
     if library is None:
         yield
         return
@@ -55,7 +57,9 @@ def _glibc() -> ctypes.CDLL | None:
         return None
 
 
-def _limited() -> bool:
+def _decided() -> bool:
+    if any(key.startswith("MALLOC_") for key in os.environ):
+        return True
     import resource  # which not every system has; those with glibc do
 
     return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
