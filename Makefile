@@ -26,7 +26,7 @@ demo: $(READY)
 
 # One process a core, one thread each: the tests start many small commands. A module stays in one process.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
 
 check: $(READY)
 	$(VENV)/bin/ruff format --check

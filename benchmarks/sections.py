@@ -93,7 +93,7 @@ def training() -> str:
         for cell in kept["cells"]
     ]
     other = "| network | threads | the loop adds to a bare step | data and augmentation take |"
-    return "\n".join([_table(head, rows), "", _table(other, shares), _made([kept])])
+    return "\n".join([_table(head, rows), "", _table(other, shares), _made(kept["cells"])])
 
 
 def photographs() -> str:

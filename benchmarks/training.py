@@ -58,23 +58,24 @@ def main() -> None:
     absent = sorted(set(PEERS) - set(found))
     if absent:
         print(f"not installed, so not measured: {', '.join(absent)}", flush=True)
-    result: dict[str, Any] = {
+    made: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "benchmarks.training", *sys.argv[1:]]), "commit": commit(),
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__} | {
             package: version(package) for package in ("timm", "torchvision") if importlib.util.find_spec(package)
         }, "hardware": hardware("cpu"), "load": os.getloadavg(), "seeds": SEEDS, "precision": given.precision,
-        "absent": absent, "cells": [],
+        "absent": absent,
     }  # fmt: skip
+    cells = json.loads(FILE.read_text(encoding="utf-8"))["cells"] if FILE.exists() else []
     for threads in given.threads:
         torch.set_num_threads(threads)
         for case in cases:
-            cell = {**asdict(case), "threads": threads, **compared(case, found, threads, given)}
-            result["cells"].append(cell | {"shares": shares(case)})
-            print(case.name, threads, "threads:", json.dumps(cell["ratios"]), json.dumps(result["cells"][-1]["shares"]),
-                  flush=True)  # fmt: skip
-            if given.shrink == 1:
+            key = {**asdict(case), "threads": threads, "precision": given.precision}
+            cell = {**key, **made, **compared(case, found, threads, given), "shares": shares(case)}
+            print(case.name, threads, "threads:", json.dumps(cell["ratios"]), json.dumps(cell["shares"]), flush=True)
+            if given.shrink == 1:  # what is measured anew replaces what there was of the same kind
+                cells = [old for old in cells if any(old[name] != value for name, value in key.items())] + [cell]
                 RESULTS.mkdir(parents=True, exist_ok=True)
-                FILE.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+                FILE.write_text(json.dumps({"cells": cells}, indent=1) + "\n", encoding="utf-8")
 
 
 def compared(case: Case, contestants: list[str], threads: int, given: argparse.Namespace) -> dict[str, Any]:
