@@ -5,7 +5,8 @@ torchvision's reference style (eager, fp32, NCHW, its SGD), timm's settings (its
 not) and ours as `resnets train` runs it, compiled as in a long run and not as in a short one. Ours makes its batches
 from uint8 images in memory, augmented; the others are given one ready batch. torchvision and timm bring their own
 ResNet-50; they have no ResNet for 32 pixels, so there they are given our module. Besides: what the loop and the data
-add to a bare step. benchmarks/results/training.json has every round. Peers that are not installed are named as absent.
+add to a bare step, and the machine's peak, which no step can pass. benchmarks/results/training.json has every round.
+Peers that are not installed are named as absent.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.results import RESULTS, ROOT, commit
-from benchmarks.steps import CASES, Case, least, nothing, ours, plain_step, ratio, reference, setting, timms
+from benchmarks.steps import CASES, Case, least, nothing, ours, plain_step, ratio, reference, setting, small, timms
 from resnets.data import train_batches
+from resnets.evaluation import speed
 from resnets.evaluation.device import multiplies_bf16
 from resnets.models.allocator import keeping_freed
 from resnets.training.folder import hardware
@@ -70,7 +73,7 @@ def main() -> None:
         torch.set_num_threads(threads)
         for case in cases:
             key = {**asdict(case), "threads": threads, "precision": given.precision}
-            cell = {**key, **made, **compared(case, found, threads, given), "shares": shares(case)}
+            cell = {**key, **made, **compared(case, found, threads, given), "shares": shares(case), **bound(case)}
             print(case.name, threads, "threads:", json.dumps(cell["ratios"]), json.dumps(cell["shares"]), flush=True)
             if given.shrink == 1:  # what is measured anew replaces what there was of the same kind
                 cells = [old for old in cells if any(old[name] != value for name, value in key.items())] + [cell]
@@ -105,6 +108,16 @@ def compared(case: Case, contestants: list[str], threads: int, given: argparse.N
                for peer in seconds if not peer.startswith("ours")}
         for mine in seconds if mine.startswith("ours")
     }}  # fmt: skip
+
+
+def bound(case: Case) -> dict[str, float]:
+    """What a step multiplies and adds (forward once, backward twice), and how much of that the machine does a second.
+
+    The peak is that of a large fp32 matrix product on as many threads: no step without other algorithms is faster.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        small(case)(torch.zeros(1, 3, case.side, case.side))
+    return {"operations": 3 * case.batch * counter.get_total_flops(), "peak": speed.matrix_peak("fp32")}
 
 
 def ask(process: subprocess.Popen[str], steps: int | None = None) -> list[float]:
