@@ -80,12 +80,13 @@ def training() -> str:
                 f"{_ratio(peers[peer]['wall'], 'of_medians')}, CPU {peers[peer]['cpu']['of_medians']:.2f}"
                 if peer in peers else "–" for peer in ("reference", "timm", "timm compiled")
             )  # fmt: skip
-            rows.append(
-                f"| {cell['name']}, {cell['batch']} x {cell['side']}² | {cell['threads']} | {mine} | {figures} |"
-            )
+            wall = cell["seconds"][mine]["wall"]
+            peak = 100 * cell["operations"] / sorted(wall)[len(wall) // 2] / cell["peak"]
+            name = f"{cell['name']}, {cell['batch']} x {cell['side']}²"
+            rows.append(f"| {name} | {cell['threads']} | {mine} | {figures} | {peak:.0f} % |")
     head = (
         "| network, batch | threads | | to torchvision's reference (eager, NCHW) | to timm, channels_last |"
-        " to timm, compiled |"
+        " to timm, compiled | ours, of the matrix-product peak |"
     )
     shares = [
         f"| {cell['name']} | {cell['threads']} | {cell['shares']['loop_percent']:.2f} % |"
