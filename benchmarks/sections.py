@@ -24,7 +24,10 @@ def _table(head: str, rows: Iterable[str]) -> str:
 
 def _made(results: Iterable[Mapping[str, Any]]) -> str:
     """Commands and commits, each pair once."""
-    pairs = dict.fromkeys((item["command"], item["commit"][:10] + item["commit"][40:]) for item in results)
+    pairs = dict.fromkeys(
+        (item["command"], item["commit"][:10] + (", with changes" if len(item["commit"]) > 40 else ""))
+        for item in results
+    )
     return "\n".join(["", "Made by:", "", *(f"    {command}    # {commit}" for command, commit in pairs)])
 
 

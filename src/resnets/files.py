@@ -15,6 +15,16 @@ from typing import Any
 LOCK = ".lock"  # of a run that is being written: see `training/lock.py`
 
 
+def cache_folder() -> Path:
+    """Where is kept what can be had or made again: $XDG_CACHE_HOME/resnets, or ~/.cache/resnets.
+
+    Raises:
+        RuntimeError: neither is known.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "resnets"
+
+
 def publish(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file aside, sync it, and put it at `path` by one rename.
 

@@ -25,11 +25,6 @@ _KINDS = {
     "optimizer.safetensors": "the optimiser's state",
     "best.safetensors": "the best weights until then",
     "state.json": "step, time and running figures",
-    "model.xml": "the network in int8",
-    "model.bin": "the network in int8: its weights",
-    "model.onnx": "the network in int8",
-    "probes.safetensors": "images that the network in int8 is held against the plain one with",
-    "record.json": "what the network in int8 was made of, and its accuracy",
 }
 DAMAGED = ("damaged", "missing")
 
@@ -104,8 +99,7 @@ def verify_run(path: str | os.PathLike[str]) -> Verification:
     name = _name(weights.get("file")) if isinstance(weights, Mapping) else ""
     if name and found.get(name, _UNKNOWN).state != "sound":  # an older run, or the manifest itself is damaged
         found[name] = _weights(folder, name, str((weights or {}).get("sha256")))
-    int8 = [place for place in folder.glob("int8-*") if (place / manifest.NAME).exists()]
-    for part in sorted([*(folder / "checkpoints").glob("step-*"), *int8]):
+    for part in sorted((folder / "checkpoints").glob("step-*")):
         if not older or (part / manifest.NAME).exists():
             listed = {item.path: item for item in _listed(folder, f"{part.relative_to(folder).as_posix()}/")}
             found |= listed if part.exists() else {}  # a run that goes on meanwhile removes older ones

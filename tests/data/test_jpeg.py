@@ -197,6 +197,20 @@ def test_scans_are_counted_only_where_they_could_be_gone_through():
             assert np.array_equal(*found)
 
 
+def test_markers_that_libjpeg_gives_no_length_hide_no_scans():
+    data = encode(photograph().resize((96, 96)), progressive=True)
+    begin, end = data.index(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    fake = b"\xff\xc0\x00\x0b\x08\x00\x40\x00\x40\x01\x01\x11\x00" + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    # Taken for a segment of 6 bytes, the marker leads into the comment, where a picture of one scan seems to begin.
+    comment = b"\xff\xfe" + (2 + len(fake)).to_bytes(2) + fake
+    for kind in (0x00, 0x01, *range(0xD0, 0xD8)):
+        bomb = data[:2] + bytes([0xFF, kind]) + b"\x00\x06" + comment + data[2:begin] + data[begin:end] * 150
+        assert bomb.count(b"\xff\xda") > 500
+        for reduction in (None, lambda width, height: 8):
+            with pytest.raises(UnreadableImage, match="more than 500 scans"):
+                read_reduced(bomb, "x", reduction)
+
+
 def test_a_bomb_is_refused_by_its_header(monkeypatch):
     data = bytearray(encode(photograph().resize((64, 64))))
     place = data.index(b"\xff\xc0") + 5  # marker, length, precision; then height and width

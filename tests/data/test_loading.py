@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torchvision.transforms.v2.functional import resized_crop
 
 from resnets.data import (
@@ -20,6 +22,7 @@ from resnets.data import (
     eval_batches,
     load_split,
     open_source,
+    read_image,
     steps_per_epoch,
     train_batches,
     with_mean_image,
@@ -220,3 +223,30 @@ def test_leaving_an_epoch_early_ends_its_workers(photos):
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not multiprocessing.active_children()
+
+
+def test_odd_files_are_silent_and_interleaved_epochs_leave_warnings_alone(photos, tmp_path):
+    pre = choose_preprocessing(photos, size=32)
+    data = load_split(photos, pre, training=True, memory_limit=0)
+    Image.open(photos.name(0)).save(tmp_path / "odd.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0oops")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning), Image.open(tmp_path / "odd.jpg") as odd:
+            odd.getexif()
+        first, second = (
+            train_batches(data, preprocessing=pre, augmentation=PLAIN, batch_size=4, seed=0, epoch=e, num_classes=3)
+            for e in (0, 1)
+        )
+        for batch in (first, second):
+            next(batch)
+        warnings.filterwarnings("ignore", message="set meanwhile")
+        first.close()
+        warnings.warn("set meanwhile", stacklevel=1)
+        second.close()
+        warnings.warn("set meanwhile", stacklevel=1)
+        with pytest.raises(UserWarning):
+            warnings.warn("another", stacklevel=1)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert read_image(tmp_path / "odd.jpg").size == (90, 70)
+        assert not told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,29 @@ def test_a_run_is_measured_with_its_own_images(command: Any, make_source: Any, m
     assert code == 0
     assert "top-1 on the 6 images of the validation split: int8" in out
     assert "points lost" in out
+
+
+def test_a_run_at_another_size_is_measured_with_random_weights_and_says_so(
+    command: Any, make_source: Any, make_run: Any
+) -> None:
+    run = make_run(make_source())
+    said = "at 16x16, not the 8x8 of the run, its network is measured with random weights"
+    for size, other in ((8, False), (16, True)):
+        _, out, _ = command(run, "--batch", "1", "--backend", "eager", "--size", size, "--json")
+        assert any(said in note for note in json.loads(out)["notes"]) is other
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_batch_that_cannot_fit_is_refused_before_anything_is_measured(
+    command: Any, monkeypatch: pytest.MonkeyPatch, train: bool
+) -> None:
+    monkeypatch.setattr(torch, "randn", lambda *shape, **more: pytest.fail("allocated"))
+    code, out, err = command("resnet8", "--batch", "1", "100000000", *(["--train"] if train else []))
+    assert (code, out) == (2, "")
+    assert re.fullmatch(
+        r"error: a batch of 100,000,000 images needs about [\d,]+ GiB and [\d.,]+ GiB are free; use a smaller --batch\n",
+        err,
+    )
 
 
 @pytest.mark.parametrize(

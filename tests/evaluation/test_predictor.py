@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from resnets import InputError
-from resnets.evaluation import Run, backends, predictor, speed
+from resnets.architecture import spec as make_spec
+from resnets.evaluation import Run, backends, predictor, remembered, speed
 from resnets.evaluation.backends import Runner, Task
+from resnets.models import build
+from resnets.models.folding import fold
 
 RATES = {"eager": 0.3, "onnxruntime": 0.1, "openvino": 0.2}  # seconds
 
@@ -65,6 +68,34 @@ def test_the_logits_are_the_runs(run: Run, batch: int) -> None:
     assert torch.equal(made.logits(pixels), found)
     assert made.error <= 1e-3
     assert made.backend in made.images_per_second
+
+
+@pytest.mark.parametrize("backend", ["eager", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("count", [2, 5])
+def test_logits_are_ordinary_tensors(run: Run, backend: str, count: int) -> None:
+    if reason := backends.missing(backend, "fp32"):
+        pytest.skip(reason)
+    found = run.predictor(backend=backend, precision="fp32", batch=2).logits(torch.zeros(count, 3, 8, 8))
+    weight = torch.ones((), requires_grad=True)
+    (found.mul_(2) * weight).sum().backward()
+    assert weight.grad == pytest.approx(float(found.sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.bool, torch.complex64])
+def test_pixels_of_other_types_are_refused(run: Run, stubs: dict[str, Any], kind: torch.dtype) -> None:
+    said = f"images are {str(kind).removeprefix('torch.')}; give uint8 ones as decoded, or normalised ones (float32)"
+    with pytest.raises(InputError) as caught:
+        run.predictor().logits(torch.ones(1, 3, 8, 8).to(kind))
+    assert str(caught.value) == said
+
+
+def test_what_is_remembered_is_of_the_strides_too() -> None:
+    spec = make_spec("resnet50").replace(units=(1, 1, 1, 1))
+    keys = [
+        remembered.key_of(Task(fold(build(spec.replace(stride_in=place), seed=0)), (3, 64, 64), 1, 1), "fp32")
+        for place in ("3x3", "1x1", "3x3")
+    ]
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_predictions_are_the_runs(run: Run) -> None:

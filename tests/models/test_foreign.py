@@ -117,6 +117,8 @@ def test_no_such_network(library: str, name: str) -> None:
     ("name", "library", "words"),
     [
         ("resnet20", "torchvision", "the small stem"),
+        ("resnet18,unit=pooled", "torchvision", "pooled units"),
+        ("resnet18,unit=pooled", "timm", "pooled units"),
         ("resmlp10", "timm", "fully connected"),
         ("resnet18-A", "timm", "identities and projections"),
         ("resnet18,shortcut=scaling", "torchvision", "identities and projections"),

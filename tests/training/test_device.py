@@ -18,13 +18,13 @@ from resnets.training.device import (
 
 def test_bf16_only_where_the_processor_multiplies_it(monkeypatch):
     for native, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(room, "_multiplies_bf16", lambda kind, native=native: native)
+        monkeypatch.setattr(room, "multiplies_bf16", lambda kind, native=native: native)
         assert choose_execution(device="cpu").precision == expected
         assert choose_execution(device="cpu", precision="fp32").precision == "fp32"
 
 
 def test_compilation_needs_a_long_run_a_compiler_and_no_promise_of_equal_bits(monkeypatch):
-    monkeypatch.setattr(room, "_multiplies_bf16", lambda kind: False)
+    monkeypatch.setattr(room, "multiplies_bf16", lambda kind: False)
     monkeypatch.setattr(room.shutil, "which", lambda name: f"/usr/bin/{name}")
     assert choose_execution(device="cpu", steps=9 * COMPILE_STEPS).compiled
     assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS - 1).compiled

@@ -1,9 +1,12 @@
 """The whitening stem against its definition, and the rates that a speedrun's parts get."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
+import resnets
 from resnets.architecture import spec
 from resnets.errors import InputError
 from resnets.models import build
@@ -34,11 +37,15 @@ def test_the_outputs_on_those_images_are_uncorrelated_of_variance_one(images):
     torch.testing.assert_close(out[:, 27:], -out[:, :27])
 
 
-def test_fewer_outputs_keep_the_strongest_directions_and_odd_ones_stay_empty(images):
+def test_fewer_outputs_keep_the_strongest_directions_and_what_is_left_over_stays_random(images):
     every, some = whitening_filters(images, 3, 54), whitening_filters(images, 3, 9)
+    assert len(some) == 8 and len(whitening_filters(images, 1, 8)) == 6
     torch.testing.assert_close(some[:4], every[:4])
-    torch.testing.assert_close(some[4:8], -every[:4])
-    assert not some[8].any() and not whitening_filters(images, 1, 8)[6:].any()
+    torch.testing.assert_close(some[4:], -every[:4])
+    net = build(SPEC.replace(in_channels=1), seed=0)
+    initial = net.conv1.weight.detach().clone()
+    whiten(net, images[:, :1])
+    assert torch.equal(net.conv1.weight[18:], initial[18:]) and not torch.equal(net.conv1.weight[:18], initial[:18])
 
 
 def test_a_whitened_stem_is_not_trained_and_shifts_have_a_rate_of_their_own(images):
@@ -55,7 +62,38 @@ def test_a_whitened_stem_is_not_trained_and_shifts_have_a_rate_of_their_own(imag
     assert len(rates) == len(list(net.parameters())) - 1
 
 
+def test_the_rate_of_shifts_holds_where_they_decay_too():
+    chosen = recipe("speedrun", SPEC, changes={"decay_scales": True})
+    net = build(SPEC, seed=0)
+    groups = make_optimisers(net, SPEC, chosen)[0].param_groups
+    assert {(group["weight_decay"], group["factor"]) for group in groups} == {(5e-4, 1.0), (5e-4, 64.0)}
+    fast = [weight for group in groups if group["factor"] == 64 for weight in group["params"]]
+    assert {id(weight) for weight in fast} == {id(m.bias) for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)}
+
+
 def test_a_network_without_such_a_stem_is_refused():
     for name in ("resnet50", "resnet18-d", "resmlp10"):
         with pytest.raises(InputError, match="whiten needs one 3x3"):
             check_stem(build(spec(name)) if name == "resmlp10" else build(spec(name, units=(1,), widths=(8,))))
+    with pytest.raises(InputError, match="whiten needs one 3x3"):  # its weight is computed: writing to it is lost
+        check_stem(build(spec("resnet8", norm="weight")))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_speedrun_that_is_resumed_ends_in_the_same_weights(tmp_path, ema):
+    settings = {"batch_size": 128, "epochs": 2, "ema": ema}
+    make = {"arch": "speedrun", "recipe": "speedrun", "overrides": settings, "deterministic": True}
+    whole = resnets.train("digits", out=tmp_path / "whole", display=list, **make)
+
+    def stopped(records):
+        for _ in itertools.islice(records, 12):
+            pass
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        resnets.train("digits", out=tmp_path / "parts", display=stopped, **make)
+    again = resnets.train(out=tmp_path / "parts", resume=True, display=list)
+    ended, resumed = whole.model().state_dict(), again.model().state_dict()
+    assert all(torch.equal(value, resumed[key]) for key, value in ended.items())
+    # The stem has not moved: it whitens what is trained on.
+    assert torch.equal(ended["conv1.weight"][9:18], -ended["conv1.weight"][:9])

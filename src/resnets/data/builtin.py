@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -16,14 +15,14 @@ from numpy.typing import NDArray
 
 from resnets.data.split import ArraySplit, Source
 from resnets.errors import InputError
+from resnets.files import cache_folder
 
 BUILTIN = ("digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
 
 
 def cache() -> Path:
     """Where downloads are kept: $XDG_CACHE_HOME/resnets, or ~/.cache/resnets."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "resnets"
+    return cache_folder()
 
 
 def open_builtin(name: str) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -76,6 +77,7 @@ def read_reduced(
     """
     if name is None:
         name = "<bytes>" if isinstance(data, bytes) else os.fspath(data)
+    _hush()
     with _explained(name):
         encoded = data if isinstance(data, bytes) else _bytes(data, name)
         if not encoded:
@@ -216,12 +218,22 @@ def to_grey_or_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-@contextmanager
-def quietly() -> Iterator[None]:
+_SILENCE = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+def _hush() -> None:
     """Silence the warnings that Pillow gives about odd files: what matters ends as `UnreadableImage`.
 
-    Enter it in the main thread, around a pool: the filters are one list for all threads.
+    For good: the filters are one list for all threads, and `warnings.catch_warnings` in one of them, or held while a
+    generator waits, would bring back an old list over what others have set meanwhile.
     """
+    if warnings.filters[:1] != [_SILENCE]:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """The same for what is done with Pillow itself, and only there; in one thread."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield

@@ -12,6 +12,10 @@ except ImportError:  # Pillow decodes then, as it does whatever is refused here
 
 _COLOURS = {"YCbCr": "RGB", "Gray": "GRAY"}  # others are converted as Pillow does it
 _SMALLEST = 64  # pixels: of smaller sides, different scales may come to the same size
+# Markers that have a length for libjpeg too: frames, tables, APPn, comments. After any other (RSTn, TEM, a zero), it may
+# go on elsewhere than here, and a file be made to seem harmless.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEGMENTS = _FRAMES | {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
 
 
 def size(encoded: bytes) -> tuple[int, int] | None:
@@ -55,6 +59,8 @@ def head(encoded: bytes) -> tuple[bool, bool]:
             continue
         if kind == 0xDA:
             return plain, colours != b"" and encoded[at + 4 : at + 5] == colours
+        if kind not in _SEGMENTS:
+            break
         if kind in (0xC0, 0xC1):
             colours = encoded[at + 9 : at + 10]
         plain = plain and kind != 0xE1

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from resnets.data.arrays import Arrays
 from resnets.data.augmentation import Augmentation, augment, move
-from resnets.data.decoding import UnreadableImage, quietly
+from resnets.data.decoding import UnreadableImage
 from resnets.data.geometry import crop_numbers, flip_bits
 from resnets.data.mixing import erase, mix
 from resnets.data.packed import Packed, Streamed
@@ -153,8 +153,7 @@ class _Making(Dataset[Any]):
         side = self.preprocessing.size
         pixels = np.empty((len(indices), side, side, self.preprocessing.channels), dtype=np.uint8)
         try:
-            with quietly():
-                self.fill(self.data, indices, pixels)
+            self.fill(self.data, indices, pixels)
         except UnreadableImage as problem:  # as a value: an exception would lose its name between processes
             return problem.name, problem.reason
         return pixels.transpose(0, 3, 1, 2)
@@ -233,7 +232,7 @@ def _made(
 
     threads = 0 if policy else workers  # the policies draw from torch's one generator
     try:
-        with quietly(), closing(in_parts(fill, chunks, shape, threads)) as arrays:
+        with closing(in_parts(fill, chunks, shape, threads)) as arrays:
             for chunk, array in zip(chunks, arrays, strict=True):
                 images = torch.from_numpy(array)
                 yield images.permute(0, 3, 1, 2) if last else images, chunk

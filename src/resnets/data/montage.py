@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from resnets.data.decoding import UnreadableImage, quietly
+from resnets.data.decoding import UnreadableImage
 from resnets.data.sources import open_tolerantly
 from resnets.data.split import Source, Split
 from resnets.errors import InputError
@@ -54,12 +54,11 @@ def montage(
     sheet = Image.new("RGB", (width, step * (len(shown) + 1) - tile + 24), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP), title, _INK, font)
-    with quietly():
-        for row, label in enumerate(shown):
-            top = 24 + _GAP + row * step
-            draw.text((left - 2 * _GAP, top + tile // 2), captions[row], _INK, font, anchor="rm")
-            for column, index in enumerate(_spaced(np.flatnonzero(split.labels == label), columns)):
-                sheet.paste(_tile(split, int(index), tile), (left + column * step, top))
+    for row, label in enumerate(shown):
+        top = 24 + _GAP + row * step
+        draw.text((left - 2 * _GAP, top + tile // 2), captions[row], _INK, font, anchor="rm")
+        for column, index in enumerate(_spaced(np.flatnonzero(split.labels == label), columns)):
+            sheet.paste(_tile(split, int(index), tile), (left + column * step, top))
     try:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from resnets.data.decoding import UnreadableImage, quietly, read_image, read_reduced
+from resnets.data.decoding import UnreadableImage, read_image, read_reduced
 from resnets.data.random import Stream, sort_keys
 from resnets.data.reduced import Reduced, Reduction
 from resnets.errors import InputError
@@ -187,7 +187,7 @@ def in_threads(
     """Yield work(indices) for consecutive chunks of range(n), in order; Pillow decodes outside Python's lock."""
     threads = threads or cores()
     chunks = (range(start, min(start + chunk, n)) for start in range(0, n, chunk))
-    with quietly(), ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, list(chunks))
 
 

@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ def resolve_precision(precision: str) -> str:
 def candidates(backend: str, precision: str) -> list[str]:
     """The backends that may be tried: the one asked for, or under `auto` all that are here and soon ready.
 
+    Those of int8 are to be tried in turn until one can.
+
     Raises:
         InputError: no such backend, or it is not here; says what to install.
     """
@@ -108,8 +111,9 @@ def candidates(backend: str, precision: str) -> list[str]:
             raise InputError(
                 f"precision {precision} needs a backend: pip install 'resnets[openvino]' or 'resnets[onnx]'"
             )
-        # Calibrating takes longer than any measurement, so that only one does it: the one that was always the faster.
-        return able[-1:] if precision == "int8" else able
+        # Calibrating takes longer than any measurement, so that the first one that can does it: the one that was always
+        # the faster comes first.
+        return able[::-1] if precision == "int8" else able
     if backend not in BACKENDS:
         raise InputError(f"unknown backend '{backend}' (one of: auto, {', '.join(BACKENDS)})")
     reason = missing(backend, precision)
@@ -123,6 +127,12 @@ def make(backend: str, precision: str, task: Task) -> Runner:
     return {"eager": _eager, "inductor": _inductor, "onnxruntime": _onnxruntime, "openvino": _openvino}[backend](
         task, precision
     )
+
+
+def reason(problem: Exception) -> str:
+    """What went wrong in a library, short enough for a line."""
+    said = " ".join(str(problem).split())[:200]
+    return said if isinstance(problem, InputError) else f"{type(problem).__name__}: {said}"
 
 
 def versions() -> dict[str, str]:
@@ -210,6 +220,7 @@ def _openvino(task: Task, precision: str) -> Runner:
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
     }
     requests: dict[int, Any] = {}
+    alone = threading.Lock()  # a request holds one answer, and other threads run while it is being made
 
     def request(size: int) -> Any:
         # A graph of fixed size is the faster one; all other sizes share one that takes any.
@@ -221,9 +232,10 @@ def _openvino(task: Task, precision: str) -> Runner:
         return requests[key]
 
     def run(images: Tensor) -> Tensor:
-        found = request(len(images))
-        found.infer({0: images.contiguous().numpy()}, share_inputs=True)
-        return torch.from_numpy(found.get_output_tensor(0).data.copy())
+        with alone:
+            found = request(len(images))
+            found.infer({0: images.contiguous().numpy()}, share_inputs=True)
+            return torch.from_numpy(found.get_output_tensor(0).data.copy())
 
     request(task.batch)
     return run

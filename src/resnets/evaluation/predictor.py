@@ -18,7 +18,7 @@ from resnets.errors import InputError
 from resnets.evaluation import backends, prediction, quantised, remembered, speed
 from resnets.evaluation.backends import Runner, Task
 from resnets.evaluation.prediction import Prediction
-from resnets.evaluation.quantised import Maker, Quantised
+from resnets.evaluation.quantised import Maker
 from resnets.models.folding import fold
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class Predictor:
         """Logits, float32 [B, classes], of images [B, C, H, W]: normalised ones, or uint8 ones as decoded.
 
         Raises:
-            InputError: images of another shape; or uint8 ones, for a network of which nothing says how they are
-                prepared.
+            InputError: images of another shape or of whole numbers other than uint8; or uint8 ones, for a network of
+                which nothing says how they are prepared.
         """
         if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape or not len(images):
             wanted = ", ".join(map(str, self.image_shape))
@@ -86,7 +86,11 @@ class Predictor:
                     "nothing says how images are prepared for this network; give normalised ones (float32)"
                 )
             images = self.preprocessing.normalise(images)
-        return _in_batches(self._run, images.detach().cpu().float(), self.batch)
+        elif not images.is_floating_point():
+            kind = str(images.dtype).removeprefix("torch.")
+            raise InputError(f"images are {kind}; give uint8 ones as decoded, or normalised ones (float32)")
+        found = _in_batches(self._run, images.detach().cpu().float(), self.batch)
+        return found.clone() if found.is_inference() else found  # one that may be changed, whatever the backend
 
     def predict(
         self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, top: int = 5, flips: bool = False
@@ -128,7 +132,8 @@ def ready(
     """Make one of our networks ready to be used on this machine's processor.
 
     Its normalisations are folded. Every backend that comes into question must first give the plain network's logits;
-    of those that do, `auto` takes the fastest by a measurement of about two seconds, which is remembered.
+    of those that do, `auto` takes the fastest by a measurement of about two seconds, which is remembered. Making int8
+    takes longer than that: `auto` then takes OpenVINO, or ONNX Runtime where that is not here or fails.
 
     Args:
         net: the network; it is left as it was.
@@ -147,40 +152,39 @@ def ready(
     own = own or Own()
     precision = backends.resolve_precision(precision)
     names = backends.candidates(backend, precision)
+    several = len(names) > 1 and precision != "int8"
     plain = copy.deepcopy(net).cpu().float().eval()
     task = Task(fold(plain), image_shape, batch, torch.get_num_threads())
-    made = None
-    if precision == "int8":
-        made = quantised.make(names[0], task, own.int8)
-        task = dataclasses.replace(task, quantised=made.model)
-    probes = _probes(task, made)
-    with torch.inference_mode():
-        expected = plain(probes)
-    if not bool(expected.isfinite().all()):
-        raise InputError("the network's output is not finite; its weights are damaged")
+    probes = torch.randn(max(PROBES), *image_shape, generator=torch.Generator().manual_seed(0))
+    expected = _expected(plain, probes)
     key = remembered.key_of(task, precision)
-    known = remembered.recall(key) if len(names) > 1 else {}
+    known = remembered.recall(key) if several else {}
     recalled = known.keys() >= set(names)
     runs: dict[str, Runner] = {}
     errors: dict[str, float] = {}
     refused: dict[str, str] = {}
+    made = None
     for name in sorted(names, key=lambda name: -known[name]) if recalled else names:
         try:
+            if precision == "int8":  # held against the plain network on some of the images that its scales were made of
+                made = quantised.make(name, task, own.int8)
+                task, probes = dataclasses.replace(task, quantised=made.model), _repeated(made.probes, max(PROBES))
+                expected = _expected(plain, probes)
             run = backends.make(name, precision, task)
             error = _error(run, probes, expected, batch, whole=precision == "fp32")
         except Exception as problem:  # whatever a library's fault is, another may do
-            refused[name] = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
+            refused[name] = backends.reason(problem)
             continue
         if not error <= TOLERANCE[precision]:
             refused[name] = f"its logits are off by {error:.2g} of their spread"
             continue
         runs[name], errors[name] = run, error
-        if recalled:
+        if recalled or precision == "int8":
             break  # the fastest of the last time
     if not runs:
         raise InputError(f"no backend gives this network's logits at {precision}: {_reasons(refused)}")
     rates = dict(known) if recalled else {}
-    if len(names) > 1 and not recalled:
+    if several and not recalled:
         images = _repeated(probes, batch)
         seconds = speed.race({name: _bound(run, images) for name, run in runs.items()}, seconds=_SECONDS)
         rates = {name: batch / took for name, took in seconds.items()} | dict.fromkeys(refused, 0.0)
@@ -201,8 +205,10 @@ def of_run(run: Run, *, backend: str, precision: str, batch: int) -> Predictor:
     """Make a run's network ready: see `Run.predictor`."""
     look = run.preprocessing
     shape = (look.channels, look.size, look.size)
-    own = Own(run.classes, look, Maker(run))
+    maker = Maker(run)
+    own = Own(run.classes, look, maker)
     made = ready(run.model(), shape, backend=backend, precision=precision, batch=batch, own=own)
+    made = dataclasses.replace(made, notes=(*made.notes, *maker.notes))
     if loss := quantised.loss_note(made.accuracy):
         warnings.warn(f"{run.path}: {loss}", stacklevel=3)  # at the line that called Run.predictor
     return made
@@ -220,11 +226,13 @@ def _notes(
     return (*absent, *failed, *noise, *filter(None, [quantised.loss_note(accuracy)]))
 
 
-def _probes(task: Task, made: Quantised | None) -> Tensor:
-    """The images that a backend is probed with: noise, or under int8 some of those that its scales were made of."""
-    if made is not None:
-        return _repeated(made.probes, max(PROBES))
-    return torch.randn(max(PROBES), *task.image_shape, generator=torch.Generator().manual_seed(0))
+def _expected(plain: nn.Module, probes: Tensor) -> Tensor:
+    """What the plain network makes of the images that a backend is probed with."""
+    with torch.inference_mode():
+        found: Tensor = plain(probes)
+    if not bool(found.isfinite().all()):
+        raise InputError("the network's output is not finite; its weights are damaged")
+    return found
 
 
 def _error(run: Runner, probes: Tensor, expected: Tensor, batch: int, *, whole: bool) -> float:

@@ -1,16 +1,20 @@
-"""A run's network in int8, kept beside the run, so that it is calibrated and measured once.
+"""A run's network in int8, kept in the user's cache folder, so that it is calibrated and measured once.
 
-RUN/int8-BACKEND/ holds the model, the images with which it is held against the plain network, and record.json: what it
-was made of, and its accuracy. A manifest covers all of them. What is damaged, or of other weights, is made again.
+`shelf()`/KEY/, by the digest of all that it was made of, holds the model, the images with which it is held against the
+plain network, and record.json: what it was made of, and its accuracy. A manifest covers all of them; what is damaged is
+made again. Nothing is kept in the run's folder: one that comes from elsewhere brings no model that would be believed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 
 LOSS = 0.3  # points of top-1 that int8 may cost before it is spoken of
 PROBES = 8  # images kept, with which a model is held against the plain network
+KEPT = 20  # models, of all runs together
+_DAY = 86_400  # seconds after which what a killed process had begun to write is removed
 _RECORD, _IMAGES, _MODEL = "record.json", "probes.safetensors", "model"
 
 
@@ -47,9 +53,15 @@ class Quantised:
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """Makes a run's network in int8, or takes what is kept of an earlier time."""
+    """Makes a run's network in int8, or takes what is kept of an earlier time.
+
+    Attributes:
+        run: whose network.
+        notes: what should be known of the keeping.
+    """
 
     run: Run
+    notes: list[str] = field(default_factory=list)
 
     def make(self, backend: str, task: Task) -> Quantised:
         """The kept one, or one that is calibrated now on the run's training images.
@@ -86,18 +98,22 @@ class Maker:
         run = self.run
         source = quantisation.own_source(run.path, run.source)
         found = quantisation.accuracies(source, run.info, run.classes, run.preprocessing, runs)
-        with suppress(OSError):  # where it cannot be kept, it is made again
+        try:
             self._keep(backend, Quantised(made.model, made.probes, found))
+        except Exception as problem:  # whatever a library raises: the network works all the same
+            self.notes.append(f"int8 could not be kept ({backends.reason(problem)}): it is made again each time")
         return found or None
 
     def _place(self, backend: str) -> Path:
-        return self.run.path / f"int8-{backend}"
+        key = json.dumps(self._of(backend), sort_keys=True)
+        return shelf() / hashlib.sha256(key.encode()).hexdigest()[:32]
 
-    def _of(self) -> dict[str, Any]:
+    def _of(self, backend: str) -> dict[str, Any]:
         """All that a model depends on."""
         info = self.run.info
         parts = [info.get(part) for part in ("spec", "preprocessing", "classes", "source")]
         return {
+            "backend": backend,
             "weights": info["weights"]["sha256"],
             "run": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
             "images": quantisation.CALIBRATION,
@@ -108,14 +124,17 @@ class Maker:
     def _kept(self, backend: str) -> Quantised | None:
         from safetensors.torch import load_file
 
-        place = self._place(backend)
         try:
+            place = self._place(backend)
             manifest.check(place, [_RECORD, _IMAGES])
             record = json.loads(manifest.small_file(place / _RECORD))
-            if record["of"] != self._of():
+            if record["of"] != self._of(backend):
                 return None
             probes = load_file(place / _IMAGES)["images"].float()
-            return Quantised(_read(backend, place), probes, record["accuracy"])
+            found = Quantised(_read(backend, place), probes, record["accuracy"])
+            with suppress(OSError):
+                os.utime(place)  # the least recently used make room
+            return found
         except Exception:  # whatever is wrong with it, it can be made again
             return None
 
@@ -125,7 +144,7 @@ class Maker:
         def fill(folder: Path) -> None:
             _write(backend, made.model, folder)
             save_file({"images": made.probes.half().contiguous()}, folder / _IMAGES)
-            (folder / _RECORD).write_text(files.readable({"of": self._of(), "accuracy": made.accuracy}), "utf-8")
+            (folder / _RECORD).write_text(files.readable({"of": self._of(backend), "accuracy": made.accuracy}), "utf-8")
             names = [path.name for path in folder.iterdir()]
             (folder / manifest.NAME).write_bytes(manifest.document(manifest.measure(folder, names)))
 
@@ -133,6 +152,22 @@ class Maker:
         if place.is_dir():
             files.discard(place)
         files.publish_folder(place, fill)
+        _make_room(place.parent)
+
+
+def shelf() -> Path:
+    """Where the networks in int8 of all runs are kept."""
+    return files.cache_folder() / "int8"
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what was used longest ago, of more than `KEPT`, and what killed processes had begun to write."""
+    with suppress(OSError):
+        used = {place: place.stat().st_mtime for place in folder.iterdir()}
+        whole = sorted((place for place in used if not files.is_litter(place.name)), key=lambda place: used[place])
+        litter = [place for place in used if files.is_litter(place.name) and time.time() - used[place] > _DAY]
+        for place in (*whole[:-KEPT], *litter):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def make(backend: str, task: Task, maker: Maker | None) -> Quantised:
@@ -149,8 +184,7 @@ def make(backend: str, task: Task, maker: Maker | None) -> Quantised:
     except InputError:
         raise
     except Exception as problem:  # whatever a library's fault is
-        reason = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
-        raise InputError(f"{backend} cannot make this network int8 ({reason}); use fp32") from None
+        raise InputError(f"{backend} cannot make this network int8 ({backends.reason(problem)}); use fp32") from None
 
 
 def loss_note(accuracy: Mapping[str, Any] | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,9 @@ from resnets.evaluation.backends import Task
 def key_of(task: Task, precision: str) -> dict[str, Any]:
     """All that a measurement depends on; the values of weights are not of it."""
     shapes = [f"{name}{list(value.shape)}" for name, value in task.folded.state_dict().items()]
-    network = hashlib.sha256("\n".join([task.folded.code, *shapes]).encode()).hexdigest()
+    # The code says in which order layers are called; what they do (strides, paddings) is their own to say.
+    layers = [f"{name}: {type(layer).__name__}({layer.extra_repr()})" for name, layer in task.folded.named_modules()]
+    network = hashlib.sha256("\n".join([task.folded.code, *layers, *shapes]).encode()).hexdigest()
     return {
         "network": network, "image": list(task.image_shape), "precision": precision, "batch": task.batch,
         "threads": task.threads, "processor": speed.processor(),
@@ -27,9 +28,8 @@ def key_of(task: Task, precision: str) -> dict[str, Any]:
 
 
 def _place(key: Mapping[str, Any]) -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    return Path(base) / "resnets" / "backends" / f"{name}.json"
+    return files.cache_folder() / "backends" / f"{name}.json"
 
 
 def recall(key: Mapping[str, Any]) -> dict[str, float]:

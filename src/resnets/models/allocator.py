@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,27 +19,36 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20, _TOP_PAD: 128 << 10}
 _KEEPING = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 64 << 20}  # one heap, which never shrinks
 
+_inside, _counting = 0, threading.Lock()
+
 
 @contextmanager
 def keeping_freed(enabled: bool) -> Iterator[None]:
     """Within it, memory that tensors on the processor no longer use stays with the process, for the next ones.
 
     Not where address space is limited (`ulimit -v`): of a heap that only grows, too little is left in one piece. Nor
-    where the user set malloc's options himself (`MALLOC_…` in the environment).
+    where the user set malloc's options himself (`MALLOC_…` or `GLIBC_TUNABLES` in the environment). The options belong
+    to the process: of several that overlap, the last to end puts the usual ones back, which from then on are fixed.
     """
+    global _inside
     library = _glibc() if enabled else None
     library = None if library and _decided() else library
     if library is None:
         yield
         return
-    for option, value in _KEEPING.items():
-        library.mallopt(option, value)
+    with _counting:
+        _inside += 1
+        for option, value in _KEEPING.items():
+            library.mallopt(option, value)
     try:
         yield
     finally:
-        for option, value in _USUAL.items():
-            library.mallopt(option, value)
-        library.malloc_trim(0)
+        with _counting:
+            _inside -= 1
+            if not _inside:
+                for option, value in _USUAL.items():
+                    library.mallopt(option, value)
+                library.malloc_trim(0)
 
 
 def give_back() -> None:
@@ -58,7 +68,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def _decided() -> bool:
-    if any(key.startswith("MALLOC_") for key in os.environ):
+    if any(key.startswith("MALLOC_") for key in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return True
     import resource  # which not every system has; those with glibc do
 

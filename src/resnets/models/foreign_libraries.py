@@ -68,8 +68,9 @@ def why_not(found: NetworkSpec, library: str) -> str | None:
     _known(library)
     if found.unit == "vgg":
         return None if library == "torchvision" else "has VGG-19 under other keys"
-    if found.unit == "linear" or found.stem == "small":
-        return f"has no network with {'fully connected units' if found.unit == 'linear' else 'the small stem'}"
+    if found.unit in ("linear", "pooled") or found.stem == "small":
+        words = {"linear": "fully connected units", "pooled": "pooled units"}
+        return f"has no network with {words.get(found.unit, 'the small stem')}"
     if found.shortcut.kind != "identity" or found.shortcut_units is not None or found.shortcut.matching == "A":
         return "has no shortcuts but identities and projections where the shape changes"
     if found.unit == "bottleneck" and found.stride_in != "3x3":

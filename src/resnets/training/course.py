@@ -30,7 +30,7 @@ from resnets.training.optimiser import make_optimisers
 from resnets.training.plan import Plan
 from resnets.training.shortage import advice, out_of_memory
 from resnets.training.stopping import Signals, Stopped
-from resnets.training.whitening import training_sample, whiten
+from resnets.training.whitening import check_stem, training_sample, whiten
 
 LOGGED_STEPS = 2_000  # step lines in metrics.jsonl, at most
 EVALUATION_BATCH = 250
@@ -88,19 +88,22 @@ def _begin(plan: Plan, store: Path, resume: bool) -> tuple[State, nn.Module, lis
     """The state to train from, a second network to validate with, and what the user should know."""
     device, told = plan.execution.device, []
     net = build(plan.spec, seed=plan.seed).to(device).to(memory_format=plan.execution.memory_format)
-    if plan.recipe.whiten and plan.info.get("started_from") is None:
-        whiten(net, training_sample(plan.train, plan.preprocessing, len(plan.source.classes), plan.seed))
+    beginning = plan.info.get("started_from")
+    whitens = plan.recipe.whiten and beginning is None
+    if whitens:
+        check_stem(net).weight.requires_grad_(False)
     average = {key: value.clone() for key, value in net.state_dict().items()} if plan.recipe.ema else None
     scaler = torch.amp.GradScaler(device) if plan.execution.precision == "fp16" else None
     state = State(net, make_optimisers(net, plan.spec, plan.recipe), average, scaler)
     damaged = checkpoint.restore(state, store) if resume else None
-    beginning = plan.info.get("started_from")
     if beginning is not None and damaged is None:
         given = pretrained(beginning, arch=plan.spec)
         again = start_note(start_from(net, given.state), net, given.state)
-        if state.average is not None:
-            state.average = {key: value.clone() for key, value in net.state_dict().items()}
         told.append(f"starting from {beginning}" + (f"; {again}" if again else ""))
+    if whitens and damaged is None:
+        whiten(net, training_sample(plan.train, plan.preprocessing, len(plan.source.classes), plan.seed))
+    if state.average is not None and damaged is None:
+        state.average = {key: value.clone() for key, value in net.state_dict().items()}
     if resume:
         told += [f"{line}; going back to the one before" for line in damaged or ()]
         told.append(f"resuming at step {state.step}" if damaged is not None else "no checkpoint yet: starting over")

@@ -14,7 +14,7 @@ from torch import nn
 from resnets.data import free_memory
 from resnets.errors import InputError
 from resnets.evaluation import pick_device
-from resnets.evaluation.device import multiplies_bf16 as _multiplies_bf16
+from resnets.evaluation.device import multiplies_bf16
 from resnets.training.memory import LOW_COST, MEMORIES, activation_bytes, can_recompute
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -76,7 +76,7 @@ def choose_execution(
     place = pick_device(device)
     kind = place.type
     if precision == "auto":
-        precision = "bf16" if _multiplies_bf16(kind) else "fp32"
+        precision = "bf16" if multiplies_bf16(kind) else "fp32"
     if precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; on a processor use bf16 or fp32")
     compiler = any(shutil.which(command) for command in ("g++", "clang++", "c++"))

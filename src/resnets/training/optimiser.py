@@ -89,20 +89,18 @@ def make_optimisers(net: nn.Module, spec: NetworkSpec, recipe: Recipe) -> list[t
         filters = {n: w for n, w in named if w.dim() > 1 and n.startswith("layer") and ".join." not in n}
     rest = [(name, weight) for name, weight in named if name not in filters]
     # Biases, scales, and the lengths [outputs, 1, 1, 1] of weight normalisation hold one number a channel.
-    decayed = [weight for _, weight in rest if weight[0].numel() > 1 or recipe.decay_scales]
-    free = [weight for _, weight in rest if not (weight[0].numel() > 1 or recipe.decay_scales)]
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]
-    shifts = {id(m.bias) for m in net.modules() if isinstance(m, _NORMS) and recipe.bias_rate != 1}
-    for factor, chosen in (
-        (1.0, [w for w in free if id(w) not in shifts]),
-        (recipe.bias_rate, [w for w in free if id(w) in shifts]),
-    ):
-        if chosen:
-            groups.append({"params": chosen, "weight_decay": 0.0, "factor": factor})
+    shifts = {id(m.bias) for m in net.modules() if isinstance(m, _NORMS)}
+    kinds: dict[tuple[float, float], list[nn.Parameter]] = {}  # by weight decay and multiple of the learning rate
+    for _, weight in rest:
+        decay = recipe.weight_decay if weight[0].numel() > 1 or recipe.decay_scales else 0.0
+        kinds.setdefault((decay, recipe.bias_rate if id(weight) in shifts else 1.0), []).append(weight)
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": decay, "factor": factor} for (decay, factor), weights in kinds.items()
+    ]
     momentum = recipe.momentum
     sgd = torch.optim.SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov and momentum > 0, fused=True)
     if momentum > 0:  # a first step that fp16's scaler drops would leave buffers that nothing was ever written to
-        for weight in (*decayed, *free):
+        for _, weight in rest:
             sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
     return [sgd, Muon(list(filters.values()), recipe.filter_rate, momentum)] if filters else [sgd]
 

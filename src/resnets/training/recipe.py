@@ -49,7 +49,8 @@ class Recipe:
         shrink, shrink_until: progressive resizing: until this fraction of the steps, the side of the images is this
             fraction of the full side.
         crop … cutmix: see `resnets.data.Augmentation`.
-        whiten: begin with a stem that whitens small patches of the training images, and leave it so ([A], section 3.2).
+        whiten: begin with a stem that whitens small patches of the training images, and leave it so ([A], section 3.2);
+            a run that starts from weights has theirs, and trains it.
         bias_rate: the learning rate of the normalisations' shifts, as a multiple of `learning_rate` ([A], section 3.4).
         mean_image: subtract the mean of every pixel, as [R], instead of normalising each channel.
         validation: fraction of the training images held out when the source has no validation split.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
 from resnets.data import Augmentation, Preprocessing, train_batches
 from resnets.errors import InputError
@@ -20,10 +21,10 @@ _FLOOR = 5e-4  # added to the eigenvalues, as in [A]: the faintest directions ar
 
 
 def whitening_filters(images: Tensor, kernel: int, outputs: int) -> Tensor:
-    """Filters [outputs, C, kernel, kernel] that whiten the patches of normalised `images` [N, C, H, W].
+    """At most `outputs` filters [n, C, kernel, kernel] that whiten the patches of normalised `images` [N, C, H, W].
 
     They are the eigenvectors of the patches' covariance, each divided by the deviation along it, those of the largest
-    eigenvalues first; each stands beside its negative, as a ReLU follows. Outputs beyond the last pair are zero.
+    eigenvalues first, and then their negatives, as a ReLU follows.
     """
     channels = images.shape[1]
     size = channels * kernel * kernel
@@ -34,9 +35,7 @@ def whitening_filters(images: Tensor, kernel: int, outputs: int) -> Tensor:
         count += len(patches)
     values, vectors = torch.linalg.eigh(gram / count)
     scaled = (vectors / (values.clamp_min(0) + _FLOOR).sqrt()).mT.flip(0)[: outputs // 2]
-    filters = torch.zeros(outputs, size, dtype=torch.float64, device=images.device)
-    filters[: 2 * len(scaled)] = torch.cat([scaled, -scaled])
-    return filters.view(outputs, channels, kernel, kernel).to(images.dtype)
+    return torch.cat([scaled, -scaled]).view(-1, channels, kernel, kernel).to(images.dtype)
 
 
 def training_sample(data: Any, preprocessing: Preprocessing, num_classes: int, seed: int) -> Tensor:
@@ -57,14 +56,18 @@ def check_stem(net: nn.Module) -> nn.Conv2d:
         InputError: the network has no stem of one convolution.
     """
     stem = getattr(net, "conv1", None)
-    if not isinstance(stem, nn.Conv2d) or stem.stride != (1, 1):
+    if not isinstance(stem, nn.Conv2d) or stem.stride != (1, 1) or parametrize.is_parametrized(stem):
         raise InputError("recipe setting whiten needs one 3x3 convolution (stem=small) as stem; use --set whiten=false")
     return stem
 
 
 @torch.no_grad()
 def whiten(net: nn.Module, images: Tensor) -> None:
-    """Give the stem of `net` the filters that whiten `images` [N, C, H, W], and keep training from changing them."""
+    """Give the stem of `net` the filters that whiten `images` [N, C, H, W], and keep training from changing them.
+
+    Outputs beyond the last pair of filters keep their initial weights, and are not trained either.
+    """
     stem = check_stem(net)
-    stem.weight.copy_(whitening_filters(images.to(stem.weight.device), stem.kernel_size[0], stem.out_channels))
+    filters = whitening_filters(images.to(stem.weight.device), stem.kernel_size[0], stem.out_channels)
+    stem.weight[: len(filters)] = filters
     stem.weight.requires_grad_(False)
