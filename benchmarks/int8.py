@@ -21,7 +21,7 @@ import torch
 import resnets
 from benchmarks.results import RESULTS, commit
 from resnets.data import eval_batches, load_split, open_source
-from resnets.evaluation import backends, quantisation, selection
+from resnets.evaluation import backends, quantisation, quantised, selection
 from resnets.evaluation.predictor import Predictor
 from resnets.training.folder import hardware
 
@@ -38,7 +38,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:  # nothing that an earlier time kept is taken, or left behind
         place = Path(folder) / "run"
-        shutil.copytree(given.run, place, ignore=shutil.ignore_patterns("checkpoints", "int8-*"))
+        shutil.copytree(given.run, place, ignore=shutil.ignore_patterns("checkpoints"))
+        quantised.shelf = lambda: Path(folder) / "int8"
         run = resnets.open_run(place)
         began = time.perf_counter()
         fast = run.predictor(precision="int8", batch=given.batch)

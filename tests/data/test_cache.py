@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from resnets.data import (
     offering,
     open_source,
     read_image,
+    room,
     train_batches,
 )
 from resnets.data import cache as caching
@@ -116,9 +118,25 @@ def test_whether_the_file_is_there_changes_no_bit(folder, place, monkeypatch):
     monkeypatch.setattr(caching, "publish", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
     for file in place.iterdir():
         file.unlink()
-    without = loaded(folder)
-    assert without.pictures is None and "No space left" in without.notes[0]
+    without = loaded(folder, hold_side=True)  # as a run does that began with it
+    assert without.pictures is None and "No space left" in without.notes[0] and "144 pixels" in without.notes[0]
     assert torch.equal(images(without), before)
+
+
+def test_another_process_decodes_where_the_file_is_another_by_then(folder, place):
+    kept = loaded(folder)
+    before, sent = images(kept), pickle.dumps(kept)
+    assert len(sent) < 10_000
+    there = pickle.loads(sent)
+    assert there.pictures is not None and torch.equal(images(there), before)
+    other = loaded(folder, side=120).pictures.path.read_bytes()
+    for content in (other, b"", None):
+        kept.pictures.path.unlink()
+        if content is not None:
+            kept.pictures.path.write_bytes(content)
+        there = pickle.loads(sent)
+        assert there.pictures is None and torch.equal(images(there), before)
+        kept.pictures.path.touch()
 
 
 def test_a_place_that_cannot_be_written_only_means_no_cache(folder, tmp_path, monkeypatch):
@@ -126,21 +144,33 @@ def test_a_place_that_cannot_be_written_only_means_no_cache(folder, tmp_path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     data = loaded(folder)
     assert data.pictures is None and "no cache of decoded pictures" in data.notes[0]
-    assert len(images(data)) == 9
+    assert data.side is None and "as without --cache" in data.notes[0]
+    assert torch.equal(images(data), images(loaded(folder, side=None)))
 
 
 def test_changed_sources_are_decoded_again(folder, place):
+    target = folder / "train" / "a" / "00.jpg"
+    target.write_bytes(target.read_bytes().ljust(30_000, b"\0"))
     before = images(loaded(folder))
     (file,) = place.iterdir()
     stamp = file.stat().st_mtime_ns
-    target = folder / "train" / "a" / "00.jpg"
     old = target.stat()
-    target.write_bytes((folder / "train" / "a" / "02.jpg").read_bytes())
-    os.utime(target, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+    target.write_bytes((folder / "train" / "a" / "02.jpg").read_bytes().ljust(30_000, b"\0"))
+    os.utime(target, ns=(old.st_atime_ns, old.st_mtime_ns))  # as rsync, tar and cp -p set it
+    assert (target.stat().st_size, target.stat().st_mtime_ns) == (old.st_size, old.st_mtime_ns)
     after = loaded(folder)
     assert [item.name for item in place.iterdir()] == [file.name] and file.stat().st_mtime_ns > stamp
     assert not torch.equal(images(after), before)
     assert torch.equal(images(after), images(loaded(folder, side=144)))
+
+
+def test_other_decoders_decode_again(folder, place, monkeypatch):
+    loaded(folder)
+    assert "found" in loaded(folder).notes[0]
+    monkeypatch.setattr("PIL.__version__", "0.1")
+    assert "kept" in loaded(folder).notes[0]
+    monkeypatch.setattr("resnets.data.jpeg.simplejpeg", None)
+    assert "kept" in loaded(folder).notes[0]
 
 
 def test_damage_is_never_believed(folder, place):
@@ -182,10 +212,10 @@ def test_it_is_bounded(folder, place, monkeypatch):
     os.utime(first, (1, 1))
     second = loaded(folder, side=120).pictures.path
     size = first.stat().st_size
-    monkeypatch.setattr(caching, "LARGEST", 2 * size)
+    monkeypatch.setattr(room, "LARGEST", 2 * size)
     third = loaded(folder, side=130).pictures.path
     assert set(place.iterdir()) == {second, third}  # the one not used for longest made room
-    monkeypatch.setattr(caching, "LARGEST", size // 2)
+    monkeypatch.setattr(room, "LARGEST", size // 2)
     data = loaded(folder)
     assert data.pictures is None and "may be used" in data.notes[0] and not list(place.glob(".*"))
 
@@ -200,13 +230,13 @@ def test_it_is_offered_where_it_pays(folder, monkeypatch):
 
     monkeypatch.setattr(offering, "shrunk", slow)
     told = offer(split, PRE)
-    assert told and "--cache" in told and "MB below" in told
-    monkeypatch.setattr(caching, "LARGEST", 1000)
+    assert told and "--cache" in told and "MB below" in told and "a shorter side of 144 pixels" in told
+    monkeypatch.setattr(room, "LARGEST", 1000)
     assert offer(split, PRE) is None
     assert offer(open_source("digits").splits["train"], PRE) is None
 
 
-def test_a_run_is_resumed_with_the_side_that_it_began_with(folder, place, tmp_path):
+def test_a_run_is_resumed_with_the_side_that_it_began_with(folder, place, tmp_path, monkeypatch):
     asked = {
         "arch": "resnet8", "recipe": "fast", "changes": {"crop": "resized", "batch_size": 4}, "seed": 0,
         "out": tmp_path / "run", "workers": 0, "device": "cpu", "precision": "fp32", "deterministic": True,
@@ -222,3 +252,10 @@ def test_a_run_is_resumed_with_the_side_that_it_began_with(folder, place, tmp_pa
     without = make_plan(str(folder), **asked)
     assert without.info["source"]["kept_side"] is None and without.train.side is None
     assert resumed_plan(without.path, without.info, None).train.side is None
+    monkeypatch.setattr(room, "LARGEST", 1000)
+    for file in place.iterdir():
+        file.unlink()
+    again = resumed_plan(plan.path, plan.info, None)
+    assert again.train.side == 144 and any("144 pixels" in note for note in again.notes)
+    failed = make_plan(str(folder), **asked, cache=True)
+    assert failed.info["source"]["kept_side"] is None and any("as without --cache" in note for note in failed.notes)

@@ -1,22 +1,36 @@
-"""int8: calibrated on the run's own images, measured beside fp32, and kept beside the run as long as it fits."""
+"""int8: calibrated on the run's own images, measured beside fp32, and kept in the cache folder as long as it fits."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from resnets import InputError
-from resnets.evaluation import Run, backends, predictor, quantisation
+from resnets import InputError, files
+from resnets.evaluation import Run, backends, predictor, quantisation, quantised
 from resnets.models import save_weights
-from resnets.verification import verify_run
 
 HELD_OUT = {"fraction": 0.2, "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where networks in int8 are kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "resnets" / "int8"
+
+
+def only(shelf: Path) -> Path:
+    """The one that is kept."""
+    (place,) = shelf.iterdir()
+    return place
 
 
 @pytest.fixture
@@ -38,8 +52,9 @@ def quantised_how_often(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_int8_is_measured_beside_fp32_and_kept(held_out: Run, backend: str, quantised_how_often: list[str]) -> None:
     if reason := backends.missing(backend, "int8"):
         pytest.skip(reason)
+    before = {path: path.stat().st_mtime_ns for path in held_out.path.rglob("*")}
     made = held_out.predictor(backend=backend, precision="int8")
-    assert (made.backend, made.precision) == (backend, "int8")
+    assert (made.backend, made.precision, made.notes) == (backend, "int8", ())
     assert made.accuracy is not None
     assert (made.accuracy["split"], made.accuracy["n"]) == ("validation", 6)
     assert made.accuracy["fp32"] == held_out.evaluate(split="validation").top1
@@ -52,8 +67,7 @@ def test_int8_is_measured_beside_fp32_and_kept(held_out: Run, backend: str, quan
     assert quantised_how_often == [backend]
     assert again.accuracy == made.accuracy
     assert torch.allclose(again.logits(images), made.logits(images), atol=1e-4 * float(made.logits(images).std()))
-    assert not verify_run(held_out.path).damaged
-    assert {file.state for file in verify_run(held_out.path).files if file.path.startswith("int8-")} == {"sound"}
+    assert {path: path.stat().st_mtime_ns for path in held_out.path.rglob("*")} == before  # a run is only read
 
 
 def turned(path: Path) -> None:
@@ -63,12 +77,13 @@ def turned(path: Path) -> None:
 
 
 STALE = {
-    "model": lambda place, edit: turned(place / "model.onnx"),
-    "manifest": lambda place, edit: (place / "manifest.json").unlink(),
-    "no folder": lambda place, edit: (shutil.rmtree(place), place.write_text("")),
-    "other weights": lambda place, edit: other_weights(place.parent, edit),
-    "other preprocessing": lambda place, edit: edit(place.parent, other_preprocessing),
-    "none": lambda place, edit: None,
+    "model": lambda place, run, edit: turned(place / "model.onnx"),
+    "manifest": lambda place, run, edit: (place / "manifest.json").unlink(),
+    "no folder": lambda place, run, edit: (shutil.rmtree(place), place.write_text("")),
+    "other weights": lambda place, run, edit: other_weights(run, edit),
+    "other preprocessing": lambda place, run, edit: edit(run, other_preprocessing),
+    "brought along": lambda place, run, edit: place.rename(run / "int8-onnxruntime"),
+    "none": lambda place, run, edit: None,
 }  # fmt: skip
 
 
@@ -88,12 +103,12 @@ def other_weights(folder: Path, edit: Any) -> None:
 
 @pytest.mark.parametrize("kind", STALE)
 def test_int8_of_other_weights_or_damaged_is_made_again(
-    held_out: Run, edit: Any, kind: str, quantised_how_often: list[str]
+    held_out: Run, edit: Any, kind: str, quantised_how_often: list[str], shelf: Path
 ) -> None:
     if reason := backends.missing("onnxruntime", "int8"):
         pytest.skip(reason)
     held_out.predictor(backend="onnxruntime", precision="int8")
-    STALE[kind](held_out.path / "int8-onnxruntime", edit)
+    STALE[kind](only(shelf), held_out.path, edit)
     for _ in range(2):
         run = Run.open(held_out.path)
         made = run.predictor(backend="onnxruntime", precision="int8")
@@ -103,7 +118,70 @@ def test_int8_of_other_weights_or_damaged_is_made_again(
     assert len(quantised_how_often) == {"none": 1, "no folder": 3}.get(kind, 2)
 
 
-def test_int8_that_costs_too_much_warns(held_out: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def cannot_save(*given: Any, **more: Any) -> None:
+    raise RuntimeError("Can't save\nthe model")
+
+
+def half_saved(model: Any, path: str, **more: Any) -> None:
+    Path(path).write_text("half")
+    cannot_save()
+
+
+@pytest.mark.parametrize("fault", ["library", "folder"])
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_int8_that_cannot_be_kept_works_all_the_same(
+    held_out: Run, backend: str, fault: str, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := backends.missing(backend, "int8"):
+        pytest.skip(reason)
+    if fault == "folder":
+        shelf.parent.parent.write_text("")
+    elif backend == "openvino":
+        monkeypatch.setattr(backends.openvino(), "save_model", half_saved)
+    else:  # after the model itself
+        monkeypatch.setattr("safetensors.torch.save_file", half_saved)
+    made = held_out.predictor(backend=backend, precision="int8")
+    assert made.accuracy is not None
+    reason = "RuntimeError: Can't save the model" if fault == "library" else "NotADirectoryError: "
+    assert made.notes[0].startswith(f"int8 could not be kept ({reason}")
+    assert made.notes[0].endswith("): it is made again each time")
+    assert not shelf.exists() or not list(shelf.iterdir())
+
+
+def test_the_least_recently_used_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantised, "KEPT", 2)
+    for age, name in enumerate(["new", "used", "old", "older", ".fresh.1.part", ".litter.2.part"]):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("")
+        when = time.time() - (100_000 * (name == ".litter.2.part") + age)
+        os.utime(tmp_path / name, (when, when))
+    quantised._make_room(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "used", ".fresh.1.part"}
+
+
+def test_int8_takes_the_next_backend_where_one_fails(held_out: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for backend in ("openvino", "onnxruntime"):
+        if reason := backends.missing(backend, "int8"):
+            pytest.skip(reason)
+    plain = quantisation.quantise
+    failing = {"openvino"}
+
+    def make(backend: str, *given: Any) -> Any:
+        return cannot_save() if backend in failing else plain(backend, *given)
+
+    monkeypatch.setattr(quantisation, "quantise", make)
+    made = held_out.predictor(precision="int8")
+    assert (made.backend, made.images_per_second) == ("onnxruntime", {})
+    assert made.notes[0].startswith(
+        "openvino was not taken: openvino cannot make this network int8 (RuntimeError: Can't"
+    )
+    failing.add("onnxruntime")
+    shutil.rmtree(files.cache_folder())
+    with pytest.raises(InputError, match=r"^openvino cannot make .*; use fp32; onnxruntime cannot make .*; use fp32$"):
+        held_out.predictor(precision="int8")
+
+
+def test_int8_that_costs_too_much_warns(held_out: Run, monkeypatch: pytest.MonkeyPatch, shelf: Path) -> None:
     if reason := backends.missing("onnxruntime", "int8"):
         pytest.skip(reason)
     found = {"split": "validation", "n": 1000, "fp32": 91.0, "int8": 90.5, "loss": 0.5}
@@ -115,7 +193,7 @@ def test_int8_that_costs_too_much_warns(held_out: Run, monkeypatch: pytest.Monke
     assert said in made.notes[0]
     assert said in str(made)
     found["loss"] = 0.29
-    shutil.rmtree(held_out.path / "int8-onnxruntime")
+    shutil.rmtree(only(shelf))
     assert held_out.predictor(backend="onnxruntime", precision="int8").notes == ()
 
 

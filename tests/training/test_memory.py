@@ -22,7 +22,7 @@ from resnets.training.device import activation_bytes, choose_execution, require_
 
 NAMES = [
     "resnet14", "preact-resnet14", "wrn-10-2,shortcut=dropout", "resnet14,shortcut=exclusive-gating",
-    "resnet14,norm=weight", "resnet26-bottleneck",
+    "resnet14,norm=weight", "resnet26-bottleneck", "resnet14,unit=pooled",
 ]  # fmt: skip
 
 

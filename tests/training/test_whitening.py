@@ -8,11 +8,12 @@ import torch
 
 import resnets
 from resnets.architecture import spec
+from resnets.data import Packed, Preprocessing, epoch_order
 from resnets.errors import InputError
 from resnets.models import build
 from resnets.training import recipe
 from resnets.training.optimiser import make_optimisers, set_rates
-from resnets.training.whitening import check_stem, whiten, whitening_filters
+from resnets.training.whitening import check_stem, training_sample, whiten, whitening_filters
 
 SPEC = spec("speedrun")
 
@@ -69,6 +70,17 @@ def test_the_rate_of_shifts_holds_where_they_decay_too():
     assert {(group["weight_decay"], group["factor"]) for group in groups} == {(5e-4, 1.0), (5e-4, 64.0)}
     fast = [weight for group in groups if group["factor"] == 64 for weight in group["params"]]
     assert {id(weight) for weight in fast} == {id(m.bias) for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)}
+
+
+@pytest.mark.parametrize(("side", "n", "expected"), [(224, 420, 250), (128, 420, 341), (16, 420, 420), (8, 5100, 5000)])
+def test_the_sample_is_the_first_images_of_the_epoch_and_bounded_by_bytes(side, n, expected):
+    pixels = torch.arange(n, dtype=torch.int64).view(n, 1, 1, 1) % 256
+    data = Packed(pixels.byte().expand(n, 3, side, side), torch.zeros(n, dtype=torch.int64), [""] * n)
+    preprocessing = Preprocessing(side, 3, (0.0,) * 3, (1.0,) * 3)
+    sample = training_sample(data, preprocessing, 2, seed=3)
+    assert sample.shape == (expected, 3, side, side)
+    order = epoch_order(n, seed=3, epoch=0)[:expected]
+    torch.testing.assert_close(sample[:, 1, 2, 3], torch.from_numpy(order % 256).float() / 255)
 
 
 def test_a_network_without_such_a_stem_is_refused():

@@ -40,7 +40,7 @@ def bench(
     ] = (1, 8),
     backend: Annotated[
         Literal["auto", "eager", "inductor", "onnxruntime", "openvino"],
-        Parameter(help="what runs it; auto: the fastest that is installed"),
+        Parameter(help="what runs it; auto: the fastest that is installed, at int8 openvino or else onnxruntime"),
     ] = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "int8"],
@@ -61,7 +61,8 @@ def bench(
 
     The peak is that of a large matrix product at the same precision, measured here and now. What stands behind a name
     has random weights, which are as fast as any. Every backend must give the plain network's logits before it is timed;
-    int8 of a run is calibrated on its own images, and its accuracy printed beside that of fp32.
+    int8 of a run, at the run's own size, is calibrated on its own images, and its accuracy printed beside that of fp32.
+    Any other size is measured with random weights, and int8 then calibrated on noise; a note says so.
 
     For several batch sizes the document that --json prints is that of the first, with all of them under `batches`.
     """
@@ -75,6 +76,7 @@ def bench(
     if threads is not None:
         torch.set_num_threads(threads)
     seen = inspect_target(resolve(name, size=size))
+    _require_memory(seen, max(batch), train=train, precision=precision)
     documents = []
     for each in batch:
         found = _training(seen, each, precision) if train else _inference(name, seen, each, backend, precision, size)
@@ -83,6 +85,26 @@ def bench(
         output.document(documents[0] | ({"batches": documents} if len(documents) > 1 else {}))
     else:
         _show(documents)
+
+
+def _require_memory(seen: Inspection, batch: int, *, train: bool, precision: str) -> None:
+    """Refuse a batch that cannot fit, before anything is allocated."""
+    import torch
+
+    from resnets.data import free_memory
+    from resnets.training.device import choose_execution
+
+    needed, kind = batch * seen.memory["training" if train else "inference"], "cpu"
+    if train:
+        how = choose_execution(precision=precision)
+        kind = torch.device(how.device).type
+        needed //= 1 if how.precision == "fp32" else 2  # most of what is kept then has 16 bits
+    free = torch.cuda.mem_get_info()[0] if kind == "cuda" else free_memory()
+    if needed > free and kind != "mps":
+        raise InputError(
+            f"a batch of {batch:,} images needs about {needed >> 30:,} GiB and {free / 2**30:,.1f} GiB are free;"
+            " use a smaller --batch"
+        )
 
 
 def _inference(
@@ -96,25 +118,32 @@ def _inference(
 
     channels, height, width = seen.trace.input_shape
     shape = (channels, height, width)
-    if (Path(name) / "run.json").is_file() and size is None:
+    run = Run.open(name) if (Path(name) / "run.json").is_file() else None
+    notes = []
+    own = run.preprocessing.size if run is not None else None
+    if run is not None and size in (None, own):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a loss is among its notes
-            made = Run.open(name).predictor(backend=backend, precision=precision, batch=batch)
+            made = run.predictor(backend=backend, precision=precision, batch=batch)
     else:
+        if run is not None:
+            notes = [
+                f"at {width}x{height}, not the {own}x{own} of the run, its network is measured with random weights"
+            ]
         assert seen.spec is not None
         made = ready(build(seen.spec, seed=0), shape, backend=backend, precision=precision, batch=batch)
     images = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
     measured = speed.measure(lambda: made.logits(images), batch, seconds=_SECONDS)
     return {
         "mode": "inference", "backend": made.backend, "precision": made.precision, "device": "cpu",
-        **_figures(seen, measured, made.precision, "cpu", 2), **_choice(made),
+        **_figures(seen, measured, made.precision, "cpu", 2), **_choice(made, notes),
     }  # fmt: skip
 
 
-def _choice(made: Predictor) -> dict[str, Any]:
+def _choice(made: Predictor, notes: list[str]) -> dict[str, Any]:
     return {
         "largest_error": made.error, "tried": dict(made.images_per_second), "refused": dict(made.refused),
-        "accuracy": made.accuracy, "notes": list(made.notes),
+        "accuracy": made.accuracy, "notes": [*notes, *made.notes],
     }  # fmt: skip
 
 

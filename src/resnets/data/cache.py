@@ -4,7 +4,8 @@ A picture is kept as it is, or scaled to a shorter side of twice the network's w
 crop of a sample is the same box of the picture with the cache as without. Out of a picture whose shorter side is below
 twice the network's, so are its bits. Out of a larger one it is cut at whole pixels of what is kept, and is less sharp
 where it shows less than about a quarter of the picture: tests/data/test_cache.py bounds the difference. The bits depend
-on the side alone, never on whether the file could be kept: without it, the pictures are scaled anew for every batch.
+on the side alone: a run that began with a cache and has lost it scales its pictures anew for every batch. One that
+could not begin with a cache does without the side too, as that would cost several times what decoding does.
 
 The file holds the pixels of all pictures, then int32 (width, height, and those of the whole picture) of each, CRC-32 of
 each as uint32, a JSON document, its length as 8 bytes, and `_END`.
@@ -15,30 +16,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import time
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
+from PIL import features
 
+from resnets.data import jpeg
 from resnets.data.builtin import cache as cache_folder
 from resnets.data.decoding import UnreadableImage
 from resnets.data.preprocessing import Preprocessing
+from resnets.data.room import make_room, size_of
 from resnets.data.split import FileSplit, Split, Subset, in_threads
 from resnets.data.views import shrunk
 from resnets.files import make_folder, publish
 
-LARGEST = 32 << 30  # bytes that all cached splits together may take
 _VERSION, _END = 2, b"pictures"
+_NO_CACHE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what reading another file may raise
 _BLOCK = 64  # pictures decoded before they are written
 _Found = tuple[NDArray[np.uint8], tuple[int, int]] | UnreadableImage
-_DAY = 86_400  # seconds after which what a killed process had begun to write is removed
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,7 @@ class Pictures:
         pixels: uint8, of all of them, mapped from the file.
         channels: of each.
         failed: (index, name, reason) of those that could not be read.
+        digest: SHA-256 of the sizes and of the checksums of all pixels, as the file has it.
     """
 
     path: Path
@@ -60,6 +63,7 @@ class Pictures:
     pixels: NDArray[np.uint8]
     channels: int
     failed: tuple[tuple[int, str, str], ...]
+    digest: str
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """One picture, uint8 [h, w, C], and the width and height of the whole one."""
@@ -69,12 +73,18 @@ class Pictures:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process maps the file again, and is not sent gigabytes."""
-        return _mapped, (self.path, self.sizes, self.starts, self.channels, self.failed)
+        return _mapped, (self.path, self.sizes, self.starts, self.channels, self.failed, self.digest)
 
 
-def _mapped(path: Path, sizes: Any, starts: Any, channels: int, failed: Any) -> Pictures:
-    pixels: NDArray[np.uint8] = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))  # an array is cut faster
-    return Pictures(path, sizes, starts, pixels[: int(starts[-1])], channels, failed)
+def _mapped(path: Path, sizes: Any, starts: Any, channels: int, failed: Any, digest: str) -> Pictures | None:
+    """None, and the pictures are decoded, where another run has made room or the file anew meanwhile."""
+    try:
+        content: NDArray[np.uint8] = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))  # an array is cut faster
+        if _document(content)[0]["table"] != digest:
+            return None
+    except _NO_CACHE:
+        return None
+    return Pictures(path, sizes, starts, content[: int(starts[-1])], channels, failed, digest)
 
 
 def files_of(split: Split) -> FileSplit | None:
@@ -99,7 +109,7 @@ def keep(files: FileSplit, side: int, channels: int) -> tuple[Pictures | None, s
         if found := _opened(place, state, files, channels):
             return found, f"decoded pictures found in {place} ({size_of(place.stat().st_size)})"
         make_folder(place.parent)
-        room = _make_room(place, estimate(files, side, channels))
+        room = make_room(place, estimate(files, side, channels))
         publish(place, lambda aside: _write(aside, files, side, channels, state, room))
         found = _opened(place, _state(files), files, channels)
     except OSError as problem:
@@ -126,16 +136,21 @@ def _place(files: FileSplit, side: int, channels: int) -> Path:
 
 
 def _state(files: FileSplit) -> str:
-    """A digest of what all files looked like: path, size, and time of the last change."""
-    digest = hashlib.sha256()
+    """A digest of what all files looked like (no program sets the time of a file's last change), and of who decodes."""
+    digest = hashlib.sha256(json.dumps(_decoders()).encode())
     for path in files.paths:
         try:
             found = os.stat(path)
-            seen = f"{found.st_size} {found.st_mtime_ns}"
+            seen = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
         except OSError as problem:
             seen = f"not there: {problem.errno}"
         digest.update(os.fsencode(f"{os.path.abspath(path)}\0{seen}\0"))
     return digest.hexdigest()
+
+
+def _decoders() -> list[str | None]:
+    libraries = ("jpg", "libjpeg_turbo", "jpg_2000", "webp", "libtiff")
+    return [PIL.__version__, jpeg.version(), *map(features.version, libraries)]
 
 
 def _write(aside: Path, files: FileSplit, side: int, channels: int, state: str, room: int) -> None:
@@ -164,12 +179,18 @@ def _write(aside: Path, files: FileSplit, side: int, channels: int, state: str, 
             "version": _VERSION, "n": len(files), "channels": channels, "sources": state, "failed": failed,
             "table": hashlib.sha256(table).hexdigest(),
         }  # fmt: skip
-        _end(file, document)
+        text = json.dumps(document).encode()
+        file.write(text + len(text).to_bytes(8, "little") + _END)
 
 
-def _end(file: BinaryIO, document: dict[str, Any]) -> None:
-    text = json.dumps(document).encode()
-    file.write(text + len(text).to_bytes(8, "little") + _END)
+def _document(content: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
+    """The document at a file's end, and where it begins; raises ValueError where there is none."""
+    end = len(content) - 8 - len(_END)
+    if content[end + 8 :].tobytes() != _END:
+        raise ValueError("no pictures")
+    begin = end - int.from_bytes(content[end : end + 8].tobytes(), "little")
+    document: dict[str, Any] = json.loads(content[max(begin, 0) : end].tobytes())
+    return document, begin
 
 
 def _decoded(files: FileSplit, index: int, side: int, channels: int) -> _Found:
@@ -183,11 +204,7 @@ def _opened(place: Path, state: str, files: FileSplit, channels: int) -> Picture
     """The pictures, if the file is whole, every checksum is right, and it was made of the files as they are now."""
     try:
         content: NDArray[np.uint8] = np.memmap(place, dtype=np.uint8, mode="r")
-        n, end = len(files), len(content) - 8 - len(_END)
-        if content[end + 8 :].tobytes() != _END:
-            return None
-        begin = end - int.from_bytes(content[end : end + 8].tobytes(), "little")
-        document = json.loads(content[max(begin, 0) : end].tobytes())
+        n, (document, begin) = len(files), _document(content)
         asked = {"version": _VERSION, "n": n, "channels": channels, "sources": state}
         middle = begin - 20 * n
         table = content[max(middle, 0) : begin].tobytes()
@@ -200,9 +217,9 @@ def _opened(place: Path, state: str, files: FileSplit, channels: int) -> Picture
         failed = tuple((int(index), str(name), str(reason)) for index, name, reason in document["failed"])
         if starts[-1] != middle:
             return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _NO_CACHE:
         return None
-    found = _mapped(place, sizes, starts, channels, failed)
+    found = Pictures(place, sizes, starts, np.asarray(content)[: starts[-1]], channels, failed, document["table"])
     checks = np.frombuffer(table[16 * n :], dtype=np.uint32)
 
     def sound(part: Sequence[int]) -> bool:
@@ -217,35 +234,3 @@ def _opened(place: Path, state: str, files: FileSplit, channels: int) -> Picture
 
 def _readable(files: FileSplit, index: int) -> bool:
     return not isinstance(_decoded(files, index, 1, 3), UnreadableImage)
-
-
-def _make_room(place: Path, need: int) -> int:
-    """Remove what was used longest ago, so that `need` bytes fit into what all may take; return what this one may.
-
-    Raises:
-        OSError: they do not fit.
-    """
-    folder, now = place.parent, time.time()
-    for litter in folder.glob(".*.part"):
-        with suppress(OSError):
-            if now - litter.stat().st_mtime > _DAY:
-                litter.unlink()
-    room = min(LARGEST, free(folder) // 2)
-    if need > room:
-        raise OSError(f"{size_of(need)} are needed, and {size_of(room)} may be used")
-    others = sorted(
-        (path for path in folder.glob("*.pictures") if path != place), key=lambda path: path.stat().st_mtime
-    )
-    while others and sum(path.stat().st_size for path in others) + need > LARGEST:
-        others.pop(0).unlink(missing_ok=True)
-    return room
-
-
-def free(folder: Path) -> int:
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def size_of(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -12,10 +12,15 @@ except ImportError:  # Pillow decodes then, as it does whatever is refused here
 
 _COLOURS = {"YCbCr": "RGB", "Gray": "GRAY"}  # others are converted as Pillow does it
 _SMALLEST = 64  # pixels: of smaller sides, different scales may come to the same size
-# Markers that have a length for libjpeg too: frames, tables, APPn, comments. After any other (RSTn, TEM, a zero), it may
-# go on elsewhere than here, and a file be made to seem harmless.
+# Markers that have a length for libjpeg too: frames, tables, APPn, comments. After any other (RSTn, TEM, a zero) it may
+# go on elsewhere than `head` does, and a file be made to seem harmless.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEGMENTS = _FRAMES | {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
+
+
+def version() -> str | None:
+    """simplejpeg's, where it is installed."""
+    return None if simplejpeg is None else str(simplejpeg.__version__)
 
 
 def size(encoded: bytes) -> tuple[int, int] | None:

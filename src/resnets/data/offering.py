@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from resnets.data import cache
+from resnets.data import cache, room
 from resnets.data.builtin import cache as cache_folder
 from resnets.data.decoding import UnreadableImage
 from resnets.data.preprocessing import Preprocessing
@@ -23,7 +23,7 @@ def offer(split: Split, preprocessing: Preprocessing) -> str | None:
     side, channels, spent = cache.kept_side(preprocessing), preprocessing.channels, np.zeros(2)
     need = cache.estimate(files, side, channels)
     with suppress(OSError):
-        if need > min(cache.LARGEST, cache.free(cache_folder()) // 2):
+        if need > room.available(cache_folder()):
             return None
     for index in range(0, len(files), max(1, len(files) // 8)):
         with suppress(UnreadableImage):
@@ -37,5 +37,6 @@ def offer(split: Split, preprocessing: Preprocessing) -> str | None:
         return None
     return (
         f"decoding takes {100 * decoding / (decoding + resizing):.0f} % of the time in which a batch is made, in every"
-        f" epoch; --cache keeps the pictures decoded, in {cache.size_of(need)} below {cache_folder()}"
+        f" epoch; --cache keeps the pictures decoded, in {room.size_of(need)} below {cache_folder()}, and trains on"
+        f" larger ones scaled down to twice the network's size (a shorter side of {side} pixels)"
     )

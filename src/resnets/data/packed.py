@@ -138,6 +138,7 @@ def load_split(
     workers: int = 0,
     memory_limit: int | None = None,
     keep_side: int | None = None,
+    hold_side: bool = False,
 ) -> Packed | Streamed:
     """Pack a split if it fits in memory, else check that it can be read and stream it.
 
@@ -153,8 +154,9 @@ def load_split(
         skip_unreadable: leave unreadable images out, and list them in `skipped`, instead of refusing.
         workers: threads that decode now; 0 is one a core.
         memory_limit: bytes that packed images may take; by default two fifths of what is free.
-        keep_side: of class folders that stream for training, keep the decoded pictures on the disk if that can be
-            done, and in any case train on them scaled to this shorter side where they are larger.
+        keep_side: of class folders that stream for training, keep the decoded pictures on the disk, scaled to this
+            shorter side where they are larger, if that can be done.
+        hold_side: scale them so even if it cannot, for a run that began with it.
 
     Raises:
         InputError: unreadable images, all of them named, unless they are to be skipped; or no readable one.
@@ -169,6 +171,10 @@ def load_split(
     notes: tuple[str, ...] = ()
     if files is not None and keep_side is not None:
         pictures, told = keep(files, keep_side, preprocessing.channels)
+        if pictures is None and hold_side:
+            told += f"; this run began with pictures scaled to {keep_side} pixels, now done anew for every batch (slow)"
+        elif pictures is None:
+            told, keep_side = f"{told}; they are decoded for every batch, as without --cache", None
         notes = (told,)
     failed = find_unreadable(split) if pictures is None else _failed(split, pictures)
     skipped = _check(failed, len(split), skip_unreadable)

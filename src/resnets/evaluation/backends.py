@@ -130,9 +130,10 @@ def make(backend: str, precision: str, task: Task) -> Runner:
 
 
 def reason(problem: Exception) -> str:
-    """What went wrong in a library, short enough for a line."""
-    said = " ".join(str(problem).split())[:200]
-    return said if isinstance(problem, InputError) else f"{type(problem).__name__}: {said}"
+    """What went wrong in a library, short enough for a line; what we say ourselves as it is."""
+    if isinstance(problem, InputError):
+        return str(problem)
+    return f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
 
 
 def versions() -> dict[str, str]:

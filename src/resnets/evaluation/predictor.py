@@ -156,7 +156,7 @@ def ready(
     plain = copy.deepcopy(net).cpu().float().eval()
     task = Task(fold(plain), image_shape, batch, torch.get_num_threads())
     probes = torch.randn(max(PROBES), *image_shape, generator=torch.Generator().manual_seed(0))
-    expected = _expected(plain, probes)
+    expected = _expected(plain, probes[:1] if precision == "int8" else probes)  # int8 asks again
     key = remembered.key_of(task, precision)
     known = remembered.recall(key) if several else {}
     recalled = known.keys() >= set(names)
@@ -182,7 +182,10 @@ def ready(
         if recalled or precision == "int8":
             break  # the fastest of the last time
     if not runs:
-        raise InputError(f"no backend gives this network's logits at {precision}: {_reasons(refused)}")
+        if precision == "int8" and made is None:  # what could not be made says why; often all for one reason
+            raise InputError("; ".join(dict.fromkeys(refused.values())))
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        raise InputError(f"no backend gives this network's logits at {precision}: {reasons}")
     rates = dict(known) if recalled else {}
     if several and not recalled:
         images = _repeated(probes, batch)
@@ -260,7 +263,3 @@ def _bound(run: Runner, images: Tensor) -> Callable[[], Tensor]:
 
 def _in_batches(run: Runner, images: Tensor, batch: int) -> Tensor:
     return torch.cat([run(part) for part in images.split(batch)]) if len(images) > batch else run(images)
-
-
-def _reasons(refused: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {reason}" for name, reason in refused.items())

@@ -223,7 +223,8 @@ class Run:
             backend: `auto`: the fastest here, measured for some two seconds, which are remembered; or `eager`,
                 `inductor` (compiles for a minute, so `auto` leaves it out), `onnxruntime` or `openvino`.
             precision: `auto` (bf16 where the processor multiplies it natively, else fp32), `fp32`, `bf16` or `int8`,
-                which is calibrated on the run's training images and measured beside fp32 on its validation split.
+                which is calibrated on the run's training images, measured beside fp32 on its validation split, and
+                kept in the user's cache folder; `auto` is then OpenVINO, or ONNX Runtime where that cannot.
             batch: images at a time.
 
         Raises:

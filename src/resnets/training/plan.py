@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,10 @@ from resnets.data import (
     Preprocessing,
     Source,
     Streamed,
-    UnreadableImagesError,
     choose_preprocessing,
     hold_out,
     kept_side,
-    load_split,
-    offer,
     open_source,
-    refuse,
     steps_per_epoch,
     with_mean_image,
 )
@@ -35,6 +30,7 @@ from resnets.models import build, pretrained, start_from
 from resnets.training import folder
 from resnets.training.beginning import inherited, stem_note
 from resnets.training.device import Execution, choose_execution, require_memory
+from resnets.training.images import cache_notes, load_images, lost_cache_notes
 from resnets.training.memory import can_recompute
 from resnets.training.recipe import Recipe, image_side, override
 from resnets.training.recipes import recipe as make_recipe
@@ -126,7 +122,7 @@ def make_plan(
     if known is not None:
         start_from(build(spec), known.state)  # refuses weights that do not fit
     side_kept = kept_side(preprocessing) if cache else None
-    loaded = _load(source, preprocessing, chosen, skip_unreadable, keep_side=side_kept)
+    loaded = load_images(source, preprocessing, chosen, skip_unreadable, keep_side=side_kept)
     data = loaded["train"]
     if chosen.mean_image and preprocessing.mean_image is None:
         if not isinstance(data, Packed):
@@ -141,7 +137,7 @@ def make_plan(
             "name": source_name, "path": _path(source_name),
             "splits": {name: len(split) for name, split in source.splits.items()}, "held_out": held_out,
             "skip_unreadable": skip_unreadable, "skipped": skipped, "packed": packed,
-            "kept_side": data.side if isinstance(data, Streamed) else None,
+            "cache": cache, "kept_side": data.side if isinstance(data, Streamed) else None,
         },
         "classes": list(source.classes), "preprocessing": preprocessing.to_dict(), "seed": seed,
         "deterministic": deterministic, "precision": execution.precision,
@@ -158,7 +154,7 @@ def make_plan(
     return Plan(
         path, source, spec, chosen, preprocessing, execution, seed, _workers(workers, data), data,
         loaded.get("validation"), info,
-        (*source.notes, *notes, *upright, *_skip_notes(skipped), *_cache_notes(data, cache, preprocessing, chosen)),
+        (*source.notes, *notes, *upright, *_skip_notes(skipped), *cache_notes(data, cache, preprocessing, chosen)),
     )  # fmt: skip
 
 
@@ -186,7 +182,7 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     if sizes != recorded["splits"] or list(source.classes) != info["classes"]:
         raise InputError(f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed")
     preprocessing, recipe = Preprocessing.from_dict(info["preprocessing"]), Recipe.from_dict(info["recipe"])
-    loaded = _load(
+    loaded = load_images(
         source, preprocessing, recipe, recorded["skip_unreadable"], recorded["packed"], recorded.get("kept_side")
     )
     _check_skipped(path, recorded, loaded)
@@ -195,7 +191,7 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     return Plan(
         path, source, NetworkSpec.from_dict(info["spec"]), recipe, preprocessing, execution,
         info["seed"], _workers(workers, loaded["train"]), loaded["train"],
-        loaded.get("validation"), {**info, "status": "running"}, (),
+        loaded.get("validation"), {**info, "status": "running"}, lost_cache_notes(loaded["train"]),
     )  # fmt: skip
 
 
@@ -206,37 +202,6 @@ def _check_skipped(path: Path, recorded: Mapping[str, Any], loaded: Mapping[str,
     for name in sorted(before ^ now):
         what = "could not be read when the run began, and now can" if name in before else "cannot be read any more"
         raise InputError(f"{path}: cannot be resumed: the image {name} {what}; put it back as it was")
-
-
-def _load(
-    source: Source,
-    preprocessing: Preprocessing,
-    recipe: Recipe,
-    skip: bool,
-    packed: Mapping[str, bool] | None = None,
-    keep_side: int | None = None,
-) -> dict[str, Packed | Streamed]:
-    """Decode every split, so that all damaged images are named together and before the training, not after it.
-
-    A resumed run packs what it had `packed`, however much memory is free now: crops of packed images have other bits.
-    """
-    loaded: dict[str, Packed | Streamed] = {}
-    listed: list[tuple[str, str]] = []
-    total = 0
-    for name, split in source.splits.items():
-        total += len(split)
-        if len(split) == 0 and name != "train":
-            continue
-        try:
-            loaded[name] = load_split(
-                split, preprocessing, training=name == "train" and recipe.crop == "resized", skip_unreadable=skip,
-                memory_limit=None if packed is None else sys.maxsize if packed[name] else 0, keep_side=keep_side,
-            )  # fmt: skip
-        except UnreadableImagesError as error:
-            listed += error.listed
-    if listed:
-        raise refuse(listed, total)
-    return loaded
 
 
 def _workers(workers: int | None, data: Packed | Streamed) -> int:
@@ -269,16 +234,6 @@ def _check_shapes(spec: NetworkSpec, recipe: Recipe, images: int) -> None:
         raise InputError(
             "recipe setting batch_size: batch normalisation needs at least 2 images in a batch; use 2 or norm=group"
         )
-
-
-def _cache_notes(data: Packed | Streamed, cache: bool, preprocessing: Preprocessing, recipe: Recipe) -> Sequence[str]:
-    """What became of the cache of decoded pictures, or that one would pay."""
-    if not isinstance(data, Streamed):
-        return ["no cache of decoded pictures: they fit in memory"] if cache else []
-    if cache:
-        return data.notes or ["no cache of decoded pictures: only class folders are cached, for random resized crops"]
-    told = offer(data.split, preprocessing) if recipe.crop == "resized" and recipe.epochs != 1 else None
-    return [told] if told else []
 
 
 def _skip_notes(skipped: Sequence[Mapping[str, str]]) -> list[str]:

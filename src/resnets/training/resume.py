@@ -61,7 +61,8 @@ def check_same(
         ("deterministic", deterministic or None, info["deterministic"]),
         ("memory", memory, info["execution"].get("memory", "normal")),
         ("skip_unreadable", skip_unreadable or None, info["source"]["skip_unreadable"]),
-        ("cache", cache or None, bool(info["source"].get("kept_side"))),
+        # Older runs recorded only what came of it.
+        ("cache", cache or None, info["source"].get("cache", bool(info["source"].get("kept_side")))),
         ("size", size, info["preprocessing"]["size"]),
         ("weights", weights, None),
     ]

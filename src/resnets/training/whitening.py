@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from resnets.data import Augmentation, Preprocessing, train_batches
 from resnets.errors import InputError
 
 SAMPLE = 5000  # images whose patches are measured
+_BYTES, _FEWEST = 64 << 20, 250  # of these images, which are held at once
 _FLOOR = 5e-4  # added to the eigenvalues, as in [A]: the faintest directions are noise
 
 
@@ -39,14 +40,22 @@ def whitening_filters(images: Tensor, kernel: int, outputs: int) -> Tensor:
 
 
 def training_sample(data: Any, preprocessing: Preprocessing, num_classes: int, seed: int) -> Tensor:
-    """Some `SAMPLE` training images [N, C, H, W], normalised, in the first epoch's order and not augmented."""
+    """The first training images [N, C, H, W], normalised, in the first epoch's order and not augmented.
+
+    They are `SAMPLE`, or fewer where these take more than `_BYTES`; but `_FEWEST`, or all that there are.
+    """
+    shape = (preprocessing.channels, preprocessing.size, preprocessing.size)
+    count = min(len(data), SAMPLE, max(_FEWEST, _BYTES // (4 * math.prod(shape))))
     plain = Augmentation(crop="none", flip="none", policy="none")
     batches = train_batches(
-        data, preprocessing=preprocessing, augmentation=plain, batch_size=min(250, len(data)), seed=seed, epoch=0,
-        num_classes=num_classes,
+        data, preprocessing=preprocessing, augmentation=plain, batch_size=50, seed=seed, epoch=0,
+        num_classes=num_classes, drop_last=False,
     )  # fmt: skip
-    taken = itertools.islice(batches, max(1, SAMPLE // 250))
-    return torch.cat([batch.images.contiguous() for batch in taken])
+    images = torch.empty(count, *shape, device=data.labels.device)
+    for begin, batch in zip(range(0, count, 50), batches, strict=False):
+        part = images[begin : begin + 50]
+        part.copy_(batch.images[: len(part)])
+    return images
 
 
 def check_stem(net: nn.Module) -> nn.Conv2d:
