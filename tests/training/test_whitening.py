@@ -91,10 +91,10 @@ def test_a_network_without_such_a_stem_is_refused():
         check_stem(build(spec("resnet8", norm="weight")))
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_speedrun_that_is_resumed_ends_in_the_same_weights(tmp_path, ema):
-    settings = {"batch_size": 128, "epochs": 2, "ema": ema}
-    make = {"arch": "speedrun", "recipe": "speedrun", "overrides": settings, "deterministic": True}
+def test_a_speedrun_that_is_resumed_ends_in_the_same_weights(tmp_path):
+    settings = {"batch_size": 128, "epochs": 2, "ema": 0.9}
+    arch = SPEC.replace(widths=(8, 16, 16), stem_width=18)
+    make = {"arch": arch, "recipe": "speedrun", "overrides": settings, "deterministic": True}
     whole = resnets.train("digits", out=tmp_path / "whole", display=list, **make)
 
     def stopped(records):

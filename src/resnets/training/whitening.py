@@ -30,7 +30,7 @@ def whitening_filters(images: Tensor, kernel: int, outputs: int) -> Tensor:
     channels = images.shape[1]
     size = channels * kernel * kernel
     gram, count = torch.zeros(size, size, dtype=torch.float64, device=images.device), 0
-    for part in images.split(256):
+    for part in images.split(max(1, min(256, 2**20 // images[0].numel()))):  # patches take k·k times as much
         patches = functional.unfold(part, kernel).transpose(1, 2).reshape(-1, size)
         gram += (patches.mT @ patches).double()
         count += len(patches)
