@@ -54,8 +54,11 @@ def read_results() -> list[dict[str, Any]]:
 
 
 def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", "src"], cwd=ROOT, capture_output=True, text=True, check=True
+    """What is measured: the commit, and whether the package has changed since; or that nothing says it."""
+    done, changed = (
+        subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "src"))
     )
+    if done.returncode:
+        return "no git checkout"
     return done.stdout.strip() + (" with changes" if changed.stdout.strip() else "")

@@ -192,9 +192,12 @@ def test_a_clock_that_jumps_changes_nothing(plain, place, tmp_path, monkeypatch)
 
 def test_no_decision_is_made_by_the_wall_clock():
     package = Path(cli.__file__).parent.parent
+    # What can be made again at any time is thrown away by its age, and known by the times of what it was made of.
+    caches = {"data/cache.py", "data/room.py", "evaluation/quantised.py"}
     found = [
         f"{file.relative_to(package)}: {line.strip()}"
         for file in sorted(package.rglob("*.py"))
+        if file.relative_to(package).as_posix() not in caches
         for line in file.read_text(encoding="utf-8").splitlines()
         if ("time.time(" in line or "datetime.now(" in line or "datetime.datetime.now(" in line or "st_mtime" in line)
     ]
