@@ -50,9 +50,9 @@ def fast(spec: NetworkSpec, images: int) -> Recipe:
 
 
 def speedrun(spec: NetworkSpec, images: int) -> Recipe:
-    """For the network `speedrun`: CIFAR-10 to 94 % in the shortest time, after airbench94 (arXiv 2404.00498).
+    """For the network `speedrun`: CIFAR-10 in little time, after airbench94 (arXiv 2404.00498).
 
-    resnets train cifar10 --arch speedrun --recipe speedrun
+        resnets train cifar10 --arch speedrun --recipe speedrun      # 92.2 % (n = 1), an hour of one core without bf16
     """
     return Recipe(
         name="speedrun", epochs=8, batch_size=500, optimiser="muon", learning_rate=0.05, filter_rate=0.12,
