@@ -237,3 +237,10 @@ def test_the_network_is_left_as_it_was(run: Run, stubs: dict[str, Any]) -> None:
     assert net.training
     assert json.dumps({key: value.sum().item() for key, value in net.state_dict().items()}) == before
     assert all(weight.dtype == torch.float64 and weight.requires_grad for weight in net.parameters())
+
+
+def test_of_backends_that_are_near_each_other_the_one_that_was_faster_elsewhere_is_taken() -> None:
+    order = predictor.in_order
+    assert order({"eager": 10.0, "onnxruntime": 105.0, "openvino": 100.0}) == ["openvino", "onnxruntime", "eager"]
+    assert order({"eager": 10.0, "onnxruntime": 130.0, "openvino": 100.0}) == ["onnxruntime", "openvino", "eager"]
+    assert order({"eager": 99.0, "onnxruntime": 0.0, "openvino": 0.0})[0] == "eager"
