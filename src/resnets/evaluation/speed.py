@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,26 +50,32 @@ def measure(run: Callable[[], object], images: int, *, seconds: float = 3.0, lea
 
 
 def race(runs: Mapping[str, Callable[[], object]], *, seconds: float = 2.0) -> dict[str, float]:
-    """The least seconds that each of several took, run in turn: a disturbance then strikes all of them.
+    """The median seconds that each of several took, run in turn: a disturbance then strikes all of them.
 
     Every one runs once to warm up and at least once more. Those that are then still near the fastest run on for
-    `seconds`, and at least three times; a single one is raced against itself.
+    `seconds`, and at least three times.
     """
+    return {name: statistics.median(found) for name, found in _times(runs, seconds).items()}
+
+
+def _times(runs: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+    """Seconds of every run of a race; a single one is raced against itself."""
     began = time.perf_counter()
     for run in runs.values():
         run()
-    best = dict.fromkeys(runs, float("inf"))
+    times: dict[str, list[float]] = {name: [] for name in runs}
     near, rounds = list(runs), 0
     while rounds < _ROUNDS or time.perf_counter() - began < seconds:
         for name in near:
             start = time.perf_counter()
             runs[name]()
-            best[name] = min(best[name], time.perf_counter() - start)
+            times[name].append(time.perf_counter() - start)
         rounds += 1
+        best = {name: min(found) for name, found in times.items()}
         near = [name for name in near if best[name] <= _NEAR * min(best.values())]
         if len(near) < len(runs) and len(near) == 1:
             break
-    return best
+    return times
 
 
 def matrix_peak(precision: str, device: torch.device | str = "cpu", *, seconds: float = 1.0) -> float:
@@ -92,7 +99,7 @@ def matrix_peak(precision: str, device: torch.device | str = "cpu", *, seconds: 
         product(one, one)
         wait(device)
 
-    return 2 * _LARGE**3 / race({"": run}, seconds=seconds)[""]
+    return 2 * _LARGE**3 / min(_times({"": run}, seconds)[""])
 
 
 def training_step(
