@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -24,11 +25,13 @@ def _table(head: str, rows: Iterable[str]) -> str:
 
 def _made(results: Iterable[Mapping[str, Any]]) -> str:
     """Commands and commits, each pair once."""
-    pairs = dict.fromkeys(
-        (item["command"], item["commit"][:10] + (", with changes" if len(item["commit"]) > 40 else ""))
-        for item in results
-    )
+    pairs = dict.fromkeys((item["command"], _short(item["commit"])) for item in results)
     return "\n".join(["", "Made by:", "", *(f"    {command}    # {commit}" for command, commit in pairs)])
+
+
+def _short(commit: str) -> str:
+    """A commit's first digits and what is said of it, without the explanation in brackets."""
+    return re.sub(r"\b([0-9a-f]{10})[0-9a-f]{30}\b", r"\1", commit.split(" (")[0])
 
 
 def _ratio(found: Mapping[str, float], middle: str = "ratio") -> str:
@@ -142,8 +145,9 @@ def limits() -> str:
         f"| peak of a process that trains {deepest['network']}, 128 images, `--memory low` | {deepest['peak_gib']:.2f}"
         " GiB | 3 GiB |",
         f"| a step with `--memory low` to one without (ResNet-56) | {_ratio(slower, 'of_medians')} | – |",
-        f"| time of an operation in a training step, depths {', '.join(kept['depth']['relative'])}: most to least |"
-        f" {kept['depth']['ratio']:.2f} | 1.3 |",
+        f"| time of an operation in a training step of {kept['depth']['batch']} images, to ResNet-20's | "
+        + ", ".join(f"{depth}: {found:.2f}" for depth, found in kept["depth"]["relative"].items())
+        + " | 1.3 |",
     ]
     return "\n".join([_table("| what | measured | limit set |", rows), _made([kept])])
 

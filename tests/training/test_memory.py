@@ -118,7 +118,7 @@ def test_a_batch_too_large_is_answered_with_low_memory_where_that_fits(monkeypat
     monkeypatch.setattr(room, "free_memory", lambda: 2**28)
     net = create("resnet56")
     with pytest.raises(
-        InputError, match=r"use --memory low \(about 0\.\d GiB, about half as much time again\) or --set batch"
+        InputError, match=r"use --memory low \(about 0\.\d GiB, half to three quarters more time\) or --set batch"
     ):
         require_memory(net, (3, 32, 32), 100, "cpu")
     require_memory(net, (3, 32, 32), 100, "cpu", "low")
@@ -153,7 +153,7 @@ def test_a_run_records_it_follows_it_when_resumed_and_ends_in_the_same_weights(t
         )  # fmt: skip
     assert runs["low"].info["execution"]["memory"] == "low"
     assert runs["low"].info["weights"]["sha256"] == runs["normal"].info["weights"]["sha256"]
-    assert any("little memory (takes about half as much time again)" in message for message in told)
+    assert any("little memory (takes half to three quarters more time)" in message for message in told)
     with pytest.raises(InputError, match="has memory low, not normal"):
         resnets.train(out=tmp_path / "low", resume=True, memory="normal")
     with pytest.raises(InputError, match="leave out --memory low"):

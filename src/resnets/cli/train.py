@@ -65,7 +65,7 @@ def train(
     ] = False,
     memory: Annotated[
         Literal["normal", "low"] | None,
-        Parameter(help="low: less of it, for about half as much time again and the same weights [default: normal]"),
+        Parameter(help="low: less of it, for half to three quarters more time and the same weights [default: normal]"),
     ] = None,
     cache: Annotated[
         bool, Parameter(negative=(), show_default=False, help="keep photographs decoded in the user's cache folder")

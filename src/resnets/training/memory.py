@@ -13,7 +13,7 @@ from resnets.models.network import ResNet
 from resnets.models.segments import Piece, piecewise
 
 MEMORIES = ("normal", "low")
-LOW_COST = "about half as much time again"  # one forward pass more, of three, in memory taken anew; docs/LOG.md
+LOW_COST = "half to three quarters more time"  # one forward pass more, of three, in memory taken anew; docs/LOG.md
 
 
 def can_recompute(net: nn.Module) -> bool:

@@ -80,8 +80,8 @@ def train(
         device: `auto` (the default), `cpu`, `cuda`, `mps`.
         precision: `auto` (the default), `fp32`, `bf16`, `fp16`.
         deterministic: bit-equal reruns.
-        memory: `normal` (the default), or `low`: activations are computed twice instead of kept, for about
-            half as much time again; the weights come out the same.
+        memory: `normal` (the default), or `low`: activations are computed twice instead of kept, for half
+            to three quarters more time; the weights come out the same.
         skip_unreadable: leave unreadable images out, and list them, instead of refusing to train.
         cache: of class folders that do not fit in memory, keep the pictures decoded in the user's cache folder, scaled
             to a shorter side of twice `size` where they are larger.
