@@ -2,7 +2,10 @@
 
 accuracy NAME --source CIFAR10 [--seeds 0 1 …]   trains one claim of `claims.py` and writes its result
 record NAME RUN…                                 writes the result of runs that the same command made earlier
-tables                                           writes README.md's tables anew from benchmarks/results
+tables                                           writes the tables of README.md and docs/BENCHMARKS.md anew
+
+Speed and reliability are measured by commands of their own, `python -m benchmarks.NAME`: training, inference, int8,
+photographs, limits, airbench, saving, reliability. Each file begins with what it does and needs.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 import argparse
 import json
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -15,13 +14,8 @@ ENTRIES = json.loads(FILE.read_text(encoding="utf-8"))["results"] if FILE.exists
 
 
 @pytest.fixture
-def inference(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
-    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
-        monkeypatch.delitem(sys.modules, name)
-    from benchmarks import inference
-
-    return inference
+def inference(benchmark_module):
+    return benchmark_module("inference")
 
 
 def named(entry):

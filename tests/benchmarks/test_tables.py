@@ -1,7 +1,6 @@
 """Every figure of the README's table comes from a result file."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,8 @@ RESULTS = sorted((ROOT / "benchmarks" / "results").glob("accuracy-*.json"))
 
 
 @pytest.fixture
-def benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
-    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
-        monkeypatch.delitem(sys.modules, name)
-    from benchmarks import tables
-
-    return tables
+def benchmarks(benchmark_module):
+    return benchmark_module("tables")
 
 
 def test_the_readme_is_what_the_result_files_say(benchmarks):

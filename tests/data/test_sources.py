@@ -11,6 +11,7 @@ from PIL import Image
 
 from resnets.data import UnreadableImage, builtin, find_unreadable, open_source
 from resnets.errors import InputError
+from resnets.files import cache_folder
 
 
 def test_digits_have_a_fixed_stratified_test_split():
@@ -294,7 +295,7 @@ def test_a_label_beyond_the_classes(tmp_path, make_picture):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert builtin.cache() == tmp_path / "resnets"
+    assert cache_folder() == tmp_path / "resnets"
     return tmp_path / "resnets"
 
 

@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import socket
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,18 @@ import torch
 from guard import Watch
 
 from resnets.data import Preprocessing, UnreadableImage, examine, open_source, read_image
-from resnets.data.decoding import quietly
 from resnets.data.packed import load_split
 from resnets.errors import InputError
 from resnets.evaluation.prediction import expand, predict
+
+
+@contextmanager
+def quietly():
+    """Without Pillow's warnings, where a test calls it itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
 
 GROWTH = 1600 << 20  # bytes: Pillow decodes pictures of up to 89 million pixels, here in a few copies
 BATCH = 400

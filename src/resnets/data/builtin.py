@@ -20,11 +20,6 @@ from resnets.files import cache_folder
 BUILTIN = ("digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
 
 
-def cache() -> Path:
-    """Where downloads are kept: $XDG_CACHE_HOME/resnets, or ~/.cache/resnets."""
-    return cache_folder()
-
-
 def open_builtin(name: str) -> Source:
     """Open one of `BUILTIN`.
 
@@ -84,7 +79,7 @@ def _fetched(name: str, load: Callable[[], Source]) -> Source:
     except (OSError, RuntimeError, ValueError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise InputError(
-            f"{name} is not in {cache()} and could not be fetched ({reason}); "
+            f"{name} is not in {cache_folder()} and could not be fetched ({reason}); "
             "check the network, or give a folder that holds the images"
         ) from problem
 
@@ -116,12 +111,12 @@ def _cifar(
     name: str, url: str, md5: str, inside: str, label_bytes: int, train: list[str], test: list[str], names: str
 ) -> Source:
     """Read CIFAR's binary form: rows of the label byte(s), the last one the class, and 3x32x32 bytes."""
-    folder = cache() / inside
+    folder = cache_folder() / inside
     if not all((folder / file).is_file() for file in [*train, *test, names]):
         from torchvision.datasets.utils import download_and_extract_archive
 
-        cache().mkdir(parents=True, exist_ok=True)
-        download_and_extract_archive(url, str(cache()), md5=md5)
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        download_and_extract_archive(url, str(cache_folder()), md5=md5)
     classes = tuple(word for word in (folder / names).read_text().split() if word)
     splits = {}
     for split, files in (("train", train), ("test", test)):
@@ -136,7 +131,7 @@ def _cifar(
 def _torchvision(name: str) -> Source:
     from torchvision import datasets
 
-    root = str(cache())
+    root = str(cache_folder())
     splits = {}
     classes: tuple[str, ...] = ()
     for split in ("train", "test"):

@@ -29,13 +29,12 @@ from numpy.typing import NDArray
 from PIL import features
 
 from resnets.data import jpeg
-from resnets.data.builtin import cache as cache_folder
 from resnets.data.decoding import UnreadableImage
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.room import make_room, size_of
 from resnets.data.split import FileSplit, Split, Subset, in_threads
 from resnets.data.views import shrunk
-from resnets.files import make_folder, publish
+from resnets.files import cache_folder, make_folder, publish
 
 _VERSION, _END = 2, b"pictures"
 _NO_CACHE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what reading another file may raise

@@ -229,11 +229,3 @@ def _hush() -> None:
     """
     if warnings.filters[:1] != [_SILENCE]:
         warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """The same for what is done with Pillow itself, and only there; in one thread."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield

@@ -8,11 +8,11 @@ from contextlib import suppress
 import numpy as np
 
 from resnets.data import cache, room
-from resnets.data.builtin import cache as cache_folder
 from resnets.data.decoding import UnreadableImage
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.split import Split
 from resnets.data.views import resized, shrunk
+from resnets.files import cache_folder
 
 
 def offer(split: Split, preprocessing: Preprocessing) -> str | None:

@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from resnets.data import UnreadableImage, read_image, read_reduced
-from resnets.data.decoding import quietly
 from resnets.errors import InputError, nearest
 from resnets.evaluation import overlay
 from resnets.evaluation.activation import class_activation_maps, head
@@ -150,10 +149,9 @@ def _explain(
     run: Run, module: nn.Module, file: str, named: Sequence[int], top: int, target: Path | None, place: torch.device
 ) -> Explained:
     try:
-        with quietly():
-            given = read_reduced(file, reduction=run.preprocessing.reduction)
-            # The network sees what `predict` shows it; what is drawn on is whole.
-            picture = given.picture if given.scale == 1 or target is None else read_image(file)
+        given = read_reduced(file, reduction=run.preprocessing.reduction)
+        # The network sees what `predict` shows it; what is drawn on is whole.
+        picture = given.picture if given.scale == 1 or target is None else read_image(file)
     except UnreadableImage as error:
         return Explained(file, error=error.reason)
     batch = run.preprocessing.normalise(run.preprocessing.image(given)[None]).to(place)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from resnets.data import IMAGE_SUFFIXES, Preprocessing, UnreadableImage, read_reduced
-from resnets.data.decoding import quietly
 from resnets.data.folders import images_below
 from resnets.data.split import cores
 from resnets.errors import InputError
@@ -71,8 +70,7 @@ def predict(
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(files), batch_size):
             chunk = files[start : start + batch_size]
-            with quietly():
-                decoded = list(pool.map(decode, chunk))
+            decoded = list(pool.map(decode, chunk))
             images = [picture for picture in decoded if isinstance(picture, Tensor)]
             answers = iter(_classify(module, images, preprocessing, flips=flips, device=device) if images else ())
             for file, picture in zip(chunk, decoded, strict=True):
