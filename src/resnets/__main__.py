@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from types import FrameType
+
+LONGEST = 10.0  # seconds that ending may take
+_received: list[int] = []
 
 
 def run() -> None:
@@ -19,14 +24,14 @@ def run() -> None:
         code = 130
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-    sys.exit(code)
+    sys.exit(128 + _received[0] if _received else code)
 
 
 def _code() -> int:
     try:
         from resnets.cli import main
 
-        return main(sys.argv[1:])
+        return main(sys.argv[1:], ended=lambda: bool(_received))
     except KeyboardInterrupt:  # before the command line was ready, or a second one
         return 130
     except SystemExit as stop:
@@ -34,9 +39,17 @@ def _code() -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """End the program, once: what it had begun to write is taken away, and nothing may disturb that."""
+    """End the program, once: what it had begun to write is taken away, and nothing may disturb that.
+
+    A library that is being imported may swallow what is raised here (torch does, around its import of numpy), and leave
+    things half made: whatever fails afterwards is no fault to report, and what does not fail is ended all the same.
+    """
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
+    _received.append(number)
+    end = threading.Timer(LONGEST, os._exit, [128 + number])
+    end.daemon = True
+    end.start()
     raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 

@@ -138,6 +138,28 @@ def test_signals_to_the_real_command_from_its_first_moment_on(tmp_path):
         assert out == ""
 
 
+@pytest.mark.parametrize(
+    ("number", "after"), [(signal.SIGINT, "raise AttributeError"), (signal.SIGTERM, "while True: pass")]
+)
+def test_a_signal_that_a_library_swallowed_still_ends_the_program_without_a_fault(number, after):
+    # torch imports numpy and clears whatever error that gives: numpy is then half made, and fails at some later point.
+    told = subprocess.run(
+        [sys.executable, "-c", f"""
+import os, resnets.__main__ as program, resnets.cli as cli
+program.LONGEST = 0.2
+def swallow(argv):
+    try:
+        os.kill(os.getpid(), {int(number)})
+    except BaseException:
+        pass
+    {after}
+cli._run = swallow
+program.run()
+"""], env=ENVIRONMENT, text=True, capture_output=True, timeout=LONGEST,
+    )  # fmt: skip
+    assert (told.returncode, told.stderr) == (CODES[number], "")
+
+
 def test_only_stretches_that_may_end_anywhere_are_ended_and_only_once():
     found = Signals()
     found.note(signal.SIGINT)  # noted

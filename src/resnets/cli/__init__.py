@@ -79,15 +79,18 @@ def application() -> cyclopts.App:
     return app
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one command line, without the program's name, and return its exit code."""
+def main(argv: Sequence[str], *, ended: Callable[[], bool] = lambda: False) -> int:
+    """Run one command line, without the program's name, and return its exit code.
+
+    `ended` tells that a signal has come, after which a failure is not reported.
+    """
     streams.prepare()
     try:
         return _run(argv)
     except Exception as error:
         if os.environ.get("RESNETS_TRACEBACK") == "1":
             raise
-        return _report(error)
+        return 1 if ended() else _report(error)
 
 
 def _run(argv: Sequence[str]) -> int:
