@@ -2,7 +2,8 @@
 
 accuracy NAME --source CIFAR10 [--seeds 0 1 …]   trains one claim of `claims.py` and writes its result
 record NAME RUN…                                 writes the result of runs that the same command made earlier
-tables                                           writes the tables of README.md and docs/BENCHMARKS.md anew
+studies FOLDER…                                  records finished studies for docs/STUDIES.md
+tables                                           writes the tables of README.md and docs/, and plots, anew
 
 Speed and reliability are measured by commands of their own, `python -m benchmarks.NAME`: training, inference, int8,
 photographs, limits, airbench, saving, reliability. Each file begins with what it does and needs.
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.claims import CLAIMS
 from benchmarks.results import write_result
+from benchmarks.studies import record
 from benchmarks.tables import write_tables
 
 
@@ -32,9 +34,11 @@ def main() -> int:
     )
     accuracy.add_argument("--seeds", type=int, nargs="+", default=[0])
     accuracy.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
-    record = commands.add_parser("record", help="write the result of runs that are there already")
-    record.add_argument("name", choices=CLAIMS)
-    record.add_argument("runs", type=Path, nargs="+")
+    keep = commands.add_parser("record", help="write the result of runs that are there already")
+    keep.add_argument("name", choices=CLAIMS)
+    keep.add_argument("runs", type=Path, nargs="+")
+    studies = commands.add_parser("studies", help="record finished studies for docs/STUDIES.md")
+    studies.add_argument("folders", type=Path, nargs="+")
     commands.add_parser("tables", help="write README.md's tables anew")
     options = parser.parse_args()
     if options.command == "accuracy":
@@ -49,6 +53,8 @@ def main() -> int:
         print(write_result(options.name, runs))
     elif options.command == "record":
         print(write_result(options.name, options.runs))
+    elif options.command == "studies":
+        record(options.folders)
     elif options.command == "tables":
         write_tables()
     else:

@@ -16,6 +16,12 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
+def read(name: str) -> dict[str, Any] | None:
+    """What benchmarks/results/NAME.json holds; None where it is not there."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def write_result(name: str, runs: Sequence[Path]) -> Path:
     """Write benchmarks/results/accuracy-NAME.json from finished runs of that claim, one a seed."""
     infos = [json.loads((run / "run.json").read_text(encoding="utf-8")) for run in runs]

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.results import RESULTS
+from benchmarks.results import read
 
 NOTHING = "Nothing is recorded yet."
-
-
-def _read(name: str) -> dict[str, Any] | None:
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _table(head: str, rows: Iterable[str]) -> str:
@@ -40,7 +34,7 @@ def _ratio(found: Mapping[str, float], middle: str = "ratio") -> str:
 
 def inference() -> str:
     """Ours beside the fastest peer and beside plain torch."""
-    kept = _read("inference")
+    kept = read("inference")
     if kept is None:
         return NOTHING
     rows = []
@@ -63,7 +57,7 @@ def inference() -> str:
 
 def int8() -> str:
     """What int8 costs."""
-    kept = _read("int8")
+    kept = read("int8")
     if kept is None:
         return NOTHING
     rows = [
@@ -76,7 +70,7 @@ def int8() -> str:
 
 def training() -> str:
     """A step of ours beside those of others, and what the loop and the data add."""
-    kept = _read("training")
+    kept = read("training")
     if kept is None:
         return NOTHING
     rows = []
@@ -105,7 +99,7 @@ def training() -> str:
 
 def photographs() -> str:
     """Images a second of a folder of photographs, ours to torchvision's."""
-    kept = _read("photographs")
+    kept = read("photographs")
     if kept is None:
         return NOTHING
     words = {
@@ -127,7 +121,7 @@ def photographs() -> str:
 
 def limits() -> str:
     """What starting, depth and memory cost."""
-    kept = _read("limits")
+    kept = read("limits")
     if kept is None:
         return NOTHING
     seconds = {
@@ -156,7 +150,7 @@ def time_to_accuracy() -> str:
     """What CIFAR-10 took, and the peer's step beside ours."""
     rows, made = [], []
     for name in ("speedrun", "resnet20"):
-        kept = _read(f"accuracy-{name}")
+        kept = read(f"accuracy-{name}")
         if kept is None:
             continue
         made.append(kept)
@@ -168,7 +162,7 @@ def time_to_accuracy() -> str:
             f"| {kept['title']} | {kept['n']} | {kept['recipe']['epochs']} of 45,000 |"
             f" {kept['test_top1_mean']:.2f}{spread} | {both} | {minutes:.0f} |"
         )
-    peer = _read("airbench94")
+    peer = read("airbench94")
     if peer is not None:
         made.append(peer)
         whole = "top1" in peer

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks import studies
+from benchmarks.plots import picture, write_plots
 from benchmarks.results import ROOT, read_results
 from benchmarks.sections import SECTIONS
 
@@ -48,11 +50,13 @@ def page(text: str) -> str:
     for name, section in SECTIONS.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         before, rest = text.split(begin)
-        text = f"{before}{begin}\n{section()}\n{end}{rest.split(end)[1]}"
+        text = f"{before}{begin}\n{picture(name)}{section()}\n{end}{rest.split(end)[1]}"
     return text
 
 
 def write_tables() -> None:
-    """Write README.md and docs/BENCHMARKS.md anew."""
-    for path, made in ((ROOT / "README.md", replaced), (ROOT / "docs" / "BENCHMARKS.md", page)):
+    """Write README.md, docs/BENCHMARKS.md with its plots and docs/STUDIES.md anew."""
+    write_plots()
+    pages = ((ROOT / "README.md", replaced), (ROOT / "docs" / "BENCHMARKS.md", page), (studies.PAGE, studies.page))
+    for path, made in pages:
         path.write_text(made(path.read_text(encoding="utf-8")), encoding="utf-8")

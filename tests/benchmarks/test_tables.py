@@ -1,8 +1,10 @@
 """Every figure of the README's table comes from a result file."""
 
 import json
+import re
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,30 @@ def test_the_page_of_benchmarks_is_what_the_result_files_say(benchmarks):
     text = (ROOT / "docs" / "BENCHMARKS.md").read_text(encoding="utf-8")
     assert benchmarks.page(text) == text, "run: python -m benchmarks tables"
     assert all(text.count(f"<!-- {name}:begin -->") == 1 for name in benchmarks.SECTIONS)
+
+
+def test_the_plots_are_what_the_result_files_say(benchmark_module):
+    plots = benchmark_module("plots")
+    made = plots.plots()
+    assert {path.name for path in plots.FOLDER.iterdir()} == {f"{name}.svg" for name in made} and made
+    pinned = re.search(r"^matplotlib==(.+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M)
+    for name, content in made.items():
+        kept = (plots.FOLDER / f"{name}.svg").read_bytes()
+        if pinned and pinned[1] == matplotlib.__version__:
+            assert kept == content, "run: python -m benchmarks tables"
+        else:  # another matplotlib draws the same words elsewhere
+            assert re.findall(rb"<!-- (.*?) -->", kept) == re.findall(rb"<!-- (.*?) -->", content)
+
+
+def test_a_plots_bars_are_the_ratios(benchmark_module):
+    plots = benchmark_module("plots")
+    for name, count in (("inference", 16), ("training", 18), ("photographs", 3)):
+        chart = plots.PLOTS[name](plots.read(name))
+        text = (ROOT / "docs" / "BENCHMARKS.md").read_text(encoding="utf-8")
+        shown = [bar for line in chart.lines for bar in zip(line.y, line.low, line.high, strict=True)]
+        assert len(shown) >= count
+        assert all(f"{middle:.2f} ({least:.2f}–{most:.2f})" in text for middle, least, most in shown)
+        assert f"](benchmarks/{name}.svg)" in text
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)

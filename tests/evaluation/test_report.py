@@ -8,12 +8,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy.stats import binomtest
+from webpage import HOSTILE, Page
 
 from resnets.evaluation import Run, write_report
 from resnets.evaluation.page import escape
@@ -21,47 +21,6 @@ from resnets.evaluation.report import interval
 
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], Path]
 Make = Callable[..., Path]
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=http://example.org/x onerror=alert(1)>',
-    "</text></svg></style>&amp;",
-    "--><b>",
-    "$\\frac{$",
-    "日本\n語",
-    "\udcff\x00\x1b[31m",
-    'url(#x) id="y" href="#z"',
-]
-
-
-class Page(HTMLParser):
-    """Collects what a test asks of a page; complains of tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.stack: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.stack == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in ("meta",):
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data.replace("\u00a0", " ")
 
 
 def write_metrics(run: Run, steps: int = 40) -> None:
@@ -230,14 +189,14 @@ def test_skipped_images_are_counted_and_listed(run: Run, edit: Edit) -> None:
 
 
 def test_long_class_names_keep_both_ends() -> None:
-    from resnets.evaluation.charts import _short, _width
+    from resnets.evaluation.ink import short, width
 
-    assert _short("airplane") == "airplane"
-    assert _short("species number 12") == "species…er 12"
-    assert _short("one\nline\x07") == "one line"
-    wide = _short("日本語の名前は長いです")
+    assert short("airplane") == "airplane"
+    assert short("species number 12") == "species…er 12"
+    assert short("one\nline\x07") == "one line"
+    wide = short("日本語の名前は長いです")
     assert wide.startswith("日本語")
-    assert sum(map(_width, wide)) <= 14
+    assert sum(map(width, wide)) <= 14
 
 
 def test_a_mean_image_does_not_fill_the_page(run: Run, edit: Edit) -> None:

@@ -43,6 +43,7 @@ def network_specs(draw: st.DrawFn, *, image_side: int = 32) -> NetworkSpec:
     stem = "linear" if unit == "linear" else draw(st.sampled_from(["auto", "imagenet", "small", "deep", "deep-tiered"]))
     if stem.startswith("deep"):
         stem_width = 16  # the least: a deep-tiered stem needs multiples of 8
+    flat = unit != "linear" and size is not None and draw(st.booleans())
     some_units = st.lists(st.integers(0, sum(units) - 1), max_size=4).map(tuple)
     return NetworkSpec(
         units=units,
@@ -60,5 +61,7 @@ def network_specs(draw: st.DrawFn, *, image_side: int = 32) -> NetworkSpec:
         groups=draw(st.sampled_from([1, 2, 4])) if unit == "bottleneck" else 1,
         group_width=draw(st.sampled_from([4, 64, 128])) if unit == "bottleneck" else 64,
         zero_init=ends_in_scale and draw(st.booleans()),
+        head="flat" if flat else "average",
+        head_widths=tuple(draw(st.lists(st.integers(1, 20), max_size=2))) if flat else (),
         **common,
     )

@@ -1,7 +1,7 @@
 """A network as a value: everything that tells one residual network from another, and nothing of torch.
 
 [R] arXiv 1512.03385, [I] arXiv 1603.05027, [W] Wide Residual Networks arXiv 1605.07146, [X] ResNeXt arXiv 1611.05431,
-[T] Bag of Tricks for Image Classification arXiv 1812.01187.
+[T] Bag of Tricks for Image Classification arXiv 1812.01187, [VGG] arXiv 1409.1556.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any
 
 from resnets.architecture.shortcut import Shortcut, parse_shortcut
+from resnets.architecture.sizes import map_sizes
 from resnets.architecture.validation import NORM_EPS, validate
 from resnets.errors import InputError, nearest
 
@@ -49,6 +51,10 @@ class NetworkSpec:
             group; [X]: 4 in 32; wide networks: 128).
         zero_init: the last scale of every residual function with a shortcut starts at zero (arXiv 1706.02677,
             section 5.1).
+        head: `average` (global average pooling and the classifier, as [R]) or `flat` (the last map flattened into fully
+            connected layers, as in AlexNet and [VGG]: images of one size only). `vgg` units have their own.
+        head_widths: outputs of a flat head's hidden layers, each followed by ReLU and dropout 0.5 ([VGG], sections 2.1
+            and 3.1); the classifier comes after them.
         in_channels: channels of the images; for `linear`, together with `image_size`, the length of the input.
         num_classes: logits.
         image_size: (height, width) of the images in pixels where the network depends on it or was fitted to it.
@@ -73,6 +79,8 @@ class NetworkSpec:
     groups: int = 1
     group_width: int = 64
     zero_init: bool = False
+    head: str = "average"
+    head_widths: tuple[int, ...] = ()
     in_channels: int = 3
     num_classes: int = 1000
     image_size: tuple[int, int] | None = None
@@ -105,12 +113,23 @@ class NetworkSpec:
         A deep stem counts as the one convolution that it stands for: ResNet-50-D has 50. Wide networks are named
         otherwise: [W] counts three projections and no classifier, so WRN-28-10 has 26 here.
         """
-        return 19 if self.unit == "vgg" else 2 + self.layers_per_unit * self.total_units
+        return 19 if self.unit == "vgg" else 2 + self.layers_per_unit * self.total_units + len(self.head_widths)
 
     @property
     def out_channels(self) -> int:
-        """Channels that reach the classifier."""
+        """Channels of the last map (VGG-19: what reaches the classifier)."""
         return 4096 if self.unit == "vgg" else self.widths[-1] * self.expansion
+
+    def head_layers(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of every fully connected layer of the head, the classifier last.
+
+        Raises:
+            InputError: a flat head without `image_size`.
+        """
+        if self.head == "flat" and self.image_size is None:
+            raise InputError(f"{self.name or 'the network'}: head=flat needs image_size=(height, width) of the images")
+        height, width = self.map_sizes()[-1] if self.head == "flat" else (1, 1)
+        return [*pairwise((self.out_channels * height * width, *self.head_widths, self.num_classes))]
 
     def inner_width(self, width: int) -> int:
         """Channels between the first and the last layer of a unit in a stage of this width."""
@@ -141,7 +160,7 @@ class NetworkSpec:
         changes = dict(overrides)
         if isinstance(changes.get("shortcut"), str):
             changes["shortcut"] = parse_shortcut(changes["shortcut"], self.shortcut)
-        for key in ("units", "widths", "shortcut_units", "image_size"):
+        for key in ("units", "widths", "shortcut_units", "head_widths", "image_size"):
             if isinstance(changes.get(key), list | range | set | frozenset):
                 changes[key] = tuple(changes[key])
         return dataclasses.replace(self, **changes)
@@ -214,39 +233,5 @@ class NetworkSpec:
         return fitted, notes
 
     def map_sizes(self) -> list[tuple[int, int]]:
-        """Height and width of the maps after the stem and after each stage, in pixels; needs `image_size`.
-
-        A stem `auto` counts as ImageNet's. VGG-19 has no stem: its five maps are those after each pooling.
-
-        Raises:
-            InputError: some stage would shrink below one pixel.
-        """
-        if self.image_size is None:
-            raise InputError(f"{self.name or 'the network'}: map sizes need image_size=(height, width)")
-        if self.unit == "linear":
-            return [(1, 1)] * (len(self.units) + 1)
-        stages = [f"stage {k}" for k in range(1, len(self.units) + 1)]
-        if self.unit == "vgg":
-            halvings = [(place, 1) for place in stages]
-        else:
-            halvings = [("the stem", 0 if self.stem == "small" else 2), (stages[0], int(self.unit == "pooled"))]
-            halvings += [(place, 1) for place in stages[1:]]
-        height, width = self.image_size
-        sizes = []
-        for place, times in halvings:
-            # A padded convolution of stride 2 rounds up, unpadded pooling down.
-            rounding = 0 if self.unit == "vgg" or (self.unit == "pooled" and place != "the stem") else 1
-            for _ in range(times):
-                if min(height, width) < 2:
-                    raise InputError(self._too_deep(place))
-                height, width = (height + rounding) // 2, (width + rounding) // 2
-            sizes.append((height, width))
-        return sizes
-
-    def _too_deep(self, place: str) -> str:
-        height, width = self.image_size or (0, 0)
-        other = "" if self.unit == "vgg" else ", stem=small, or a network with fewer stages"
-        return (
-            f"{self.name or f'a network of {len(self.units)} stages'} is too deep for images of {width}x{height}:"
-            f" {place} would shrink below 1x1; use larger images (--size){other}"
-        )
+        """Height and width of the maps after the stem and after each stage, in pixels: see `sizes.map_sizes`."""
+        return map_sizes(self)

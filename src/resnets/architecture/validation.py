@@ -15,11 +15,14 @@ UNITS = ("basic", "bottleneck", "pooled", "linear", "vgg")
 STEMS = ("auto", "imagenet", "small", "deep", "deep-tiered", "linear", "vgg")
 NORMS = ("batch", "layer", "group", "weight", "local-response", "none")
 STRIDE_IN = ("3x3", "1x1")
+HEADS = ("average", "flat")
 NORM_EPS = 1e-5  # torch's own, and every published network's in it
 LIMIT = 100_000  # units, channels, classes: above this a spec is a slip of the keyboard, not a network
 MOST_UNITS = 10_000  # the deepest ResNet published has 600, and modules by the hundred thousand take minutes to make
 MOST_WEIGHTS = 10**10  # ten times the largest ResNet published (ResNet-152x4 of arXiv 1912.11370)
-_CHOICES = {"unit": UNITS, "stem": STEMS, "ordering": ORDERINGS, "norm": NORMS, "stride_in": STRIDE_IN}
+_CHOICES = {
+    "unit": UNITS, "stem": STEMS, "ordering": ORDERINGS, "norm": NORMS, "stride_in": STRIDE_IN, "head": HEADS,
+}  # fmt: skip
 _VGG19 = {"units": (2, 2, 4, 4, 4), "widths": (64, 128, 256, 512, 512), "norm": "none"}
 # Where F ends in a scale, F is zero when the scale is. Not so under the other orderings: with a ReLU after that scale
 # no gradient would ever reach it, and before a weight layer it is not the last.
@@ -56,6 +59,9 @@ def _check_numbers(spec: NetworkSpec) -> None:
     for key in ("stem_width", "groups", "group_width", "in_channels", "num_classes"):
         if not _whole(getattr(spec, key)):
             raise InputError(f"{key} must be a whole number from 1 to {LIMIT}, not {getattr(spec, key)!r}")
+    hidden = spec.head_widths
+    if not isinstance(hidden, tuple) or not all(map(_whole, hidden)):
+        raise InputError(f"head_widths must be a list of whole numbers from 1 to {LIMIT}, not {hidden!r}")
     eps = spec.norm_eps
     if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps <= 1:
         raise InputError(f"norm_eps must be a number over 0, up to 1, not {eps!r}")
@@ -89,6 +95,11 @@ def _check_agreement(spec: NetworkSpec) -> None:
             "norm local-response works across the channels of a map, which linear units have not: norm=batch or layer"
         )
     _check_stem(spec)
+    if spec.head == "flat" and spec.unit in ("linear", "vgg"):
+        why = "which linear units have not" if spec.unit == "linear" else "which vgg19 does of its own"
+        raise InputError(f"head=flat flattens the last map, {why}: leave out head")
+    if spec.head_widths and spec.head != "flat":
+        raise InputError(f"head_widths are those of a flat head, not of head={spec.head}: say head=flat too")
     if spec.unit == "linear" and spec.shortcut.matching == "D":
         raise InputError("shortcut D pools maps, which linear units have not: shortcut=B")
     if spec.norm_eps != NORM_EPS and spec.norm not in _SCALED:
@@ -139,7 +150,7 @@ def _weights(spec: NetworkSpec) -> int:
             first, other, rest = area * channels * width, area * width * width, area * width * width
         total += first + (units - 1) * other + units * rest
         channels = outputs
-    return total + channels * spec.num_classes
+    return total + sum(before * after for before, after in spec.head_layers())
 
 
 def _check_stem(spec: NetworkSpec) -> None:

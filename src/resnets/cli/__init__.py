@@ -27,6 +27,7 @@ from resnets.cli import (
     output,
     predict,
     streams,
+    study,
     train,
     verify,
 )  # fmt: skip
@@ -46,6 +47,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "import": (imports.import_file, "FILE --out RUN [OPTIONS]", imports.EXAMPLES),
     "export": (export.export, "RUN --to LIBRARY --out FILE [OPTIONS]", export.EXAMPLES),
     "bench": (bench.bench, "NAME [OPTIONS]", bench.EXAMPLES),
+    "study": (study.study, "NAME [OPTIONS]", study.EXAMPLES),
     "data": (data.data, "SOURCE [OPTIONS]", data.EXAMPLES),
     "verify": (verify.verify, "RUN [OPTIONS]", verify.EXAMPLES),
 }

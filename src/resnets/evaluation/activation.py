@@ -101,5 +101,5 @@ def _other_end(module: nn.Module) -> str:
     name = getattr(getattr(module, "spec", None), "name", "") or type(module).__name__
     return (
         f"{name} has no exact class activation maps: they need a network that ends in global average pooling"
-        " and one fully connected layer, as every convolutional resnet does"
+        " and one fully connected layer, as every convolutional resnet does unless it has head=flat"
     )

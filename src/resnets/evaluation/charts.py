@@ -1,16 +1,7 @@
-"""Charts as inline SVG whose colours are the page's CSS variables, so that they follow its light or dark
-scheme.
-
-matplotlib is imported when a chart is drawn. Text stays text: small files, and words that can be searched and
-read aloud.
-"""
+"""The charts of a run's report: curves, and the matrix of confusions."""
 
 from __future__ import annotations
 
-import io
-import re
-import unicodedata
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,26 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnets.evaluation.ink import PLACEHOLDERS, inline_svg, short, thinned, thousands
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# matplotlib knows no CSS variables: it draws in these colours, which are then replaced in the SVG.
-_VARIABLES = {
-    "#010101": "var(--ink)",
-    "#020202": "var(--muted)",
-    "#030303": "var(--rule)",
-    "#040404": "var(--first)",
-    "#050505": "var(--second)",
-    "#060606": "var(--right)",
-    "#070707": "var(--wrong)",
-    "#080808": "var(--on-middle)",
-    "#090909": "var(--on-full)",
-}
-INK, MUTED, RULE, FIRST, SECOND, RIGHT, WRONG, ON_MIDDLE, ON_FULL = _VARIABLES
+INK, MUTED, RULE, FIRST, SECOND, RIGHT, WRONG, ON_MIDDLE, ON_FULL = list(PLACEHOLDERS.values())[:9]
 COUNTED = 20  # classes up to which a confusion matrix shows its counts
 LABELLED = 40  # classes up to which it names its rows and columns
-POINTS = 300  # a curve is averaged down to at most this many points
 
 
 @dataclass(frozen=True)
@@ -63,17 +43,17 @@ def line_chart(title: str, x_label: str, y_label: str, curves: Sequence[Curve], 
 
     def draw(axes: Axes) -> None:
         for curve, colour in zip(curves, (FIRST, SECOND), strict=False):
-            x, y = _thinned(curve)
+            x, y = thinned(curve.x, curve.y)
             marker: dict[str, Any] = {"marker": "o", "markersize": 3.2} if curve.marked or len(x) == 1 else {}
             axes.plot(x, y, color=colour, linewidth=1.5, label=curve.name, **marker)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.grid(True, color=RULE, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.set_major_formatter(_thousands)
+        axes.xaxis.set_major_formatter(thousands)
         axes.locator_params(axis="x", nbins=5)
         if max(max(curve.y) for curve in curves) >= 1000:
-            axes.yaxis.set_major_formatter(_thousands)
+            axes.yaxis.set_major_formatter(thousands)
         axes.set_xlim(left=0)
         if from_zero:
             axes.set_ylim(bottom=0)
@@ -92,7 +72,7 @@ def confusion_chart(title: str, confusion: Sequence[Sequence[int]], classes: Seq
     """
     counts = np.asarray(confusion, dtype=np.int64)
     count = len(classes)
-    labels = [_short(name) for name in classes]
+    labels = [short(name) for name in classes]
     side = 4.4 if count <= 10 or count > LABELLED else 1.3 + count * (0.3 if count <= COUNTED else 0.2)
 
     first = 0 if count <= LABELLED else 1  # unnamed classes are counted from 1, as in the table of classes
@@ -172,86 +152,12 @@ def _picture(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     return picture
 
 
-def _thinned(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    x, y = np.asarray(curve.x, np.float64), np.asarray(curve.y, np.float64)
-    if len(x) <= POINTS:
-        return x, y
-    parts = zip(np.array_split(x, POINTS), np.array_split(y, POINTS), strict=True)
-    means = np.array([(part_x.mean(), part_y.mean()) for part_x, part_y in parts])
-    return means[:, 0], means[:, 1]
-
-
-def _thousands(value: float, _position: float) -> str:
-    return f"{value:,.0f}" if value == round(value) else f"{value:g}"
-
-
-def _short(name: str, limit: int = 14) -> str:
-    """A class name that fits beside a chart: one printable line, its middle left out if it is too wide."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
-    if sum(map(_width, line)) <= limit:
-        return line
-    # Both ends are kept: names are often told apart by a number at the end.
-    tail = line[-1:] if _width(line[-1]) > 1 else line[-5:]
-    kept, room = "", limit - 1 - sum(map(_width, tail))
-    for letter in line:
-        room -= _width(letter)
-        if room < 0:
-            break
-        kept += letter
-    return f"{kept.rstrip()}…{tail.lstrip()}"
-
-
-def _width(letter: str) -> int:
-    """Columns that a letter takes: Chinese, Japanese and Korean ones are twice as wide."""
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-
-
 def _svg(title: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
     """Draw on fresh axes and return the figure as SVG for an HTML page."""
-    import matplotlib
-    from matplotlib.figure import Figure
 
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": title,
-        "text.parse_math": False,  # a class may be called `$x$`
-        "font.family": "DejaVu Sans",  # comes with matplotlib, and is wider than the fonts of pages
-        "font.size": 8.5,
-        "axes.titlesize": 9.5,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "axes.titlecolor": INK,
-        "xtick.color": MUTED,
-        "ytick.color": MUTED,
-        "axes.edgecolor": MUTED,
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-    }
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure = Figure(figsize=size, layout="constrained")
+    def whole(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.set_title(title)
         draw(axes)
-        return _inline(_render(figure), title)
 
-
-def _render(figure: Figure) -> str:
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return file.getvalue()
-
-
-def _inline(svg: str, title: str) -> str:
-    """Cut an SVG file down to what a page takes: no prologue, no name spaces, ids of its own, our colours."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
-    head, rest = body.split(">", 1)
-    box = re.search(r'viewBox="[^"]*"', head)
-    assert box is not None
-    prefix = re.sub(r"\W+", "-", title).strip("-").lower()
-    rest = re.sub(r'(\bid="|href="#|url\(#)', lambda match: f"{match[0]}{prefix}-", rest)
-    for colour, variable in _VARIABLES.items():
-        rest = rest.replace(colour, variable)
-    label = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return f'<svg {box[0]} role="img" aria-label="{label}">{rest.strip()}'
+    return inline_svg(title, size, whole)

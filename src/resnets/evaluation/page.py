@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
+
+LONG = 24  # letters from which the text of a cell may run over several lines
 
 
 @dataclass(frozen=True)
@@ -42,21 +45,35 @@ def _prose(text: str) -> str:
     return escape(text).replace(" %", "\u00a0%")
 
 
-def table(caption: str, headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = ()) -> str:
-    """Return a table whose first column heads its row; the columns in `numbers` are set flush right."""
+def table(
+    caption: str,
+    headers: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    numbers: Sequence[int] = (),
+    quoted: Sequence[int] = (),
+) -> str:
+    """Return a table whose first column heads its row.
+
+    Args:
+        caption: above the table.
+        headers: of the columns.
+        rows: as long as `headers`.
+        numbers: columns that are set flush right.
+        quoted: columns that are someone else's figures, and look so.
+    """
     body = list(rows)
     tall = " tall" if len(body) > 40 else ""
+    kinds = [{"number": column in numbers, "quoted": column in quoted} for column in range(len(headers))]
     head = "".join(
-        f'<th scope="col"{_right(column in numbers)}>{escape(text)}</th>' for column, text in enumerate(headers)
+        f'<th scope="col"{_classes(kind)}>{escape(text)}</th>' for kind, text in zip(kinds, headers, strict=True)
     )
     lines = []
     for row in body:
-        cells = [f'<th scope="row">{escape(row[0])}</th>'] + [
-            f"<td{_right(column in numbers)}>{escape(value)}</td>" for column, value in enumerate(row[1:], 1)
-        ]
+        cells = [_cell(value, column, kinds[column]) for column, value in enumerate(row)]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return (
-        f'<div class="scroll{tall}" tabindex="0"><table><caption>{escape(caption)}</caption>'
+        f'<div class="scroll{tall}" tabindex="0"><table><caption><span>{escape(caption)}</span></caption>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{chr(10).join(lines)}\n</tbody></table></div>"
     )
 
@@ -92,9 +109,30 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     )
 
 
+def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Return the figures to take away as tiles, each with what it is, its value, and its unit or a remark."""
+    items = "".join(
+        f"<div><dt>{escape(what)}</dt><dd>{escape(value)}<small>{escape(unit)}</small></dd></div>"
+        for what, value, unit in entries
+    )
+    return f'<dl class="tiles">{items}</dl>'
+
+
+def light() -> dict[str, str]:
+    """Return the colours of the page by light, by the names of its CSS variables."""
+    style = _style()
+    return dict(re.findall(r"--([\w-]+): (#\w+)", style[: style.index("}")]))
+
+
 def _style() -> str:
     return resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 
 
-def _right(yes: bool) -> str:
-    return ' class="number"' if yes else ""
+def _cell(value: Any, column: int, kind: Mapping[str, bool]) -> str:
+    name = 'th scope="row"' if column == 0 else "td"
+    return f"<{name}{_classes({**kind, 'long': len(str(value)) > LONG})}>{escape(value)}</{name[:2]}>"
+
+
+def _classes(present: Mapping[str, bool]) -> str:
+    words = " ".join(word for word, yes in present.items() if yes)
+    return f' class="{words}"' if words else ""

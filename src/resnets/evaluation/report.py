@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from resnets.evaluation import page
-from resnets.evaluation.page import escape
 from resnets.evaluation.run import Run
 from resnets.evaluation.sections import SECTIONS, duration, headline
 from resnets.files import write_text
@@ -61,12 +60,8 @@ def _lead(run: Run) -> str:
     seconds = run.info.get("results", {}).get("train_seconds")
     if seconds is not None:
         tiles.append(("training took", duration(seconds), "by the clock"))
-    items = "".join(
-        f"<div><dt>{escape(what)}</dt><dd>{escape(value)}<small>{escape(unit)}</small></dd></div>"
-        for what, value, unit in tiles
-    )
     story = "\n".join(page.paragraph(text, kind=kind) for text, kind in _story(run))
-    return f'<dl class="tiles">{items}</dl>\n{story}\n'
+    return f"{page.tiles(tiles)}\n{story}\n"
 
 
 def _story(run: Run) -> Iterator[tuple[str, str]]:

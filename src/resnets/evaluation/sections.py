@@ -146,7 +146,7 @@ def classes(run: Run) -> Section | None:
 
 def preprocessing(run: Run) -> Section:
     """How images are prepared: the same for every evaluation, prediction and export of the run."""
-    values = [(_UNITS.get(name, name), value) for name, value in _flat(run.preprocessing.to_dict())]
+    values = [(_UNITS.get(name, name), value) for name, value in flat(run.preprocessing.to_dict())]
     return Section(
         "preprocessing",
         "Preprocessing",
@@ -156,10 +156,10 @@ def preprocessing(run: Run) -> Section:
 
 def recipe(run: Run) -> Section:
     """The recipe and the network, field by field; imported weights have no recipe."""
-    body = page.facts("Network", _flat(run.spec.to_dict()))
+    body = page.facts("Network", flat(run.spec.to_dict()))
     if not run.recipe:
         return Section("network", "Network", body)
-    body = page.facts("Recipe", _flat(run.recipe)) + body
+    body = page.facts("Recipe", flat(run.recipe)) + body
     return Section("recipe", "Recipe and network", f'<div class="grid">{body}</div>')
 
 
@@ -171,7 +171,7 @@ def provenance(run: Run) -> Section:
         ("deterministic", info.get("deterministic")),
         ("precision", info.get("precision")),
         ("source", run.source.get("path") or run.source.get("name")),
-        *_flat({"imported": run.imported or {}}),
+        *flat({"imported": run.imported or {}}),
         ("started", info.get("started")),
         ("finished", info.get("finished")),
     ]
@@ -185,7 +185,7 @@ def provenance(run: Run) -> Section:
         "Run", [(key, _word(value)) for key, value in facts if value is not None]
     )
     tables = "".join(
-        page.facts(title, _flat(info[key]))
+        page.facts(title, flat(info[key]))
         for title, key in (("Versions", "versions"), ("Hardware", "hardware"), ("Execution", "execution"))
         if isinstance(info.get(key), Mapping)
     )
@@ -207,13 +207,13 @@ def skipped(run: Run) -> Section | None:
     )
 
 
-def _flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Fields as words: nested ones as `outer.inner`, lists with commas, and none for what is not set."""
+def flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Fields as words: nested ones as `outer: inner`, lists with commas, and none for what is not set."""
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
         name = str(key).replace("_", " ")
         if isinstance(value, Mapping):
-            rows += [(f"{name}: {inner}", text) for inner, text in _flat(value)]
+            rows += [(f"{name}: {inner}", text) for inner, text in flat(value)]
         elif isinstance(value, list | tuple):
             rows.append((name, ", ".join(_word(item) for item in value) or "none"))
         else:

@@ -64,7 +64,7 @@ class Inspection:
         if spec is not None and spec.unit != "vgg" and spec.depth == self.depth:
             units = "+".join(map(str, spec.units))
             middle = f"({units})" if len(spec.units) > 1 else units
-            return f"1 + {spec.layers_per_unit}x{middle} + 1 = {self.depth}"
+            return f"1 + {spec.layers_per_unit}x{middle} + {1 + len(spec.head_widths)} = {self.depth}"
         last = self.layers[: self.trace.output + 1]
         linear = min(sum(layer.kind == "linear" for layer in last), self.depth)
         return f"{self.depth - linear} convolutions + {linear} fully connected = {self.depth}"

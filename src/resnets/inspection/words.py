@@ -95,7 +95,11 @@ def built_of(spec: NetworkSpec) -> str:
     """Units, shortcuts, ordering, stem and normalisation of a specification, in words."""
     if spec.unit == "vgg":
         return "stages of 3x3 convolutions between 2x2/2 max-poolings, three fully connected layers, no shortcuts"
-    return "; ".join([_units(spec), _shortcuts(spec), f"{spec.ordering} ordering", _stem(spec), norm(spec)])
+    words = [_units(spec), _shortcuts(spec), f"{spec.ordering} ordering", _stem(spec), norm(spec)]
+    if spec.head == "flat":
+        layers = ", ".join(str(outputs) for _, outputs in spec.head_layers())
+        words.append(f"flat head of fully connected layers ({layers})")
+    return "; ".join(words)
 
 
 def _units(spec: NetworkSpec) -> str:

@@ -71,6 +71,8 @@ def why_not(found: NetworkSpec, library: str) -> str | None:
     if found.unit in ("linear", "pooled") or found.stem == "small":
         words = {"linear": "fully connected units", "pooled": "pooled units"}
         return f"has no network with {words.get(found.unit, 'the small stem')}"
+    if found.head != "average":
+        return "has no network with a flat head"
     if found.shortcut.kind != "identity" or found.shortcut_units is not None or found.shortcut.matching == "A":
         return "has no shortcuts but identities and projections where the shape changes"
     if found.unit == "bottleneck" and found.stride_in != "3x3":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,8 +56,11 @@ class ResNet(nn.Module):
         self.final = final_steps(spec.ordering)
         if "bn_last" in self.final:
             self.bn_last = normalisation(spec, channels)
-        self.avgpool = nn.Identity() if spec.unit == "linear" else nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(channels, spec.num_classes)
+        pools = spec.unit != "linear" and spec.head == "average"
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1)) if pools else nn.Identity()
+        *inner, last = spec.head_layers()
+        self.hidden = hidden(inner) if inner else None
+        self.fc = nn.Linear(*last)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         """The maps after the stem and after every stage: `stem`, `stage1`, …; the last as it goes to the pooling.
@@ -98,7 +102,8 @@ class ResNet(nn.Module):
 
     def classify(self, x: Tensor) -> Tensor:
         """What goes to the pooling, [B, channels, h, w], to logits [B, classes]."""
-        logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
+        x = torch.flatten(self.avgpool(x), 1)
+        logits: Tensor = self.fc(x if self.hidden is None else self.hidden(x))
         return logits
 
     def each_unit(self) -> list[Unit]:
@@ -127,6 +132,11 @@ def stem(spec: NetworkSpec) -> nn.Module:
     return nn.Sequential(*layers, weight_layer(spec, before, last, kernel=3))
 
 
+def hidden(layers: Sequence[tuple[int, int]]) -> nn.Sequential:
+    """The hidden layers of a flat head: fully connected, ReLU, dropout 0.5 (arXiv 1409.1556, section 3.1)."""
+    return nn.Sequential(*(part for pair in layers for part in (nn.Linear(*pair), nn.ReLU(), nn.Dropout(0.5))))
+
+
 def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
     """Build the network of a specification, with He-initialised weights.
 
@@ -135,7 +145,8 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
         seed: seed of the initial weights, drawn on the CPU; None draws them from torch's global generator.
 
     Raises:
-        InputError: too many units or weights; or `spec.image_size` is set and a stage would shrink below one pixel.
+        InputError: too many units or weights; `spec.image_size` is set and a stage would shrink below one pixel, or is
+            not set and the head is flat.
     """
     check_size(spec)
     if spec.image_size is not None:

@@ -111,7 +111,7 @@ def start_from(net: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     values = {key: weights[key] for key in own}
     changed = [key for key, value in own.items() if value.shape != weights[key].shape]
     for key in changed:
-        if key.startswith(_CLASSIFIERS):
+        if key.startswith(_CLASSIFIERS) and own[key].shape[1:] == weights[key].shape[1:]:
             values[key] = own[key]
         elif key in _STEMS and _same_but_channels(own[key], weights[key]):
             values[key] = adapted(weights[key], own[key].shape[1])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnets.data import Preprocessing, WorkerDiedError, seed_of, steps_per_epoch, train_batches
 from resnets.training.checkpoint import State
@@ -28,7 +28,8 @@ class Record:
     """What happened: a `step`, the end of an `epoch`, or a `note` to the user.
 
     `loss` (nats) and `accuracy` (percent) are those of the training images, augmented: of the last batch in a step
-    record, of the whole epoch in an epoch record. `validation` holds {"top1", "loss"} in an epoch record.
+    record, of the whole epoch in an epoch record. `validation` holds {"top1", "loss"} in an epoch record. `net` is the
+    network as it is now, to look at and not to change; not in a note.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Record:
     seconds: float = 0.0
     validation: Mapping[str, float] | None = None
     message: str = ""
+    net: nn.Module | None = field(default=None, repr=False, compare=False)
 
 
 def fit(
@@ -101,7 +103,7 @@ def fit(
             yield Record(
                 "epoch", state.step, total, (state.step - 1) // per_epoch, epochs, progress["loss"] / seen,
                 100 * progress["correct"] / seen, rate, state.step * batch_size / max(1e-9, state.seconds),
-                (total - state.step) * state.seconds / state.step, state.seconds, validation,
+                (total - state.step) * state.seconds / state.step, state.seconds, validation, net=state.net,
             )  # fmt: skip
         if state.step >= total:
             return
@@ -152,6 +154,7 @@ def fit(
             yield Record(
                 "step", state.step, total, epoch, epochs, loss, 100 * correct / count, factor * recipe.learning_rate,
                 count / max(1e-9, spent), (total - state.step) * state.seconds / state.step, state.seconds,
+                net=state.net,
             )  # fmt: skip
 
 

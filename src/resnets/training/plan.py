@@ -226,7 +226,7 @@ def _check_shapes(spec: NetworkSpec, recipe: Recipe, images: int) -> None:
     side = min(spec.image_size or (1, 1))
     smallest = image_side(recipe, 0, 1_000, side)
     if smallest != side:
-        if spec.unit == "linear":
+        if spec.unit == "linear" or spec.head == "flat":
             raise InputError("recipe setting shrink: fully connected layers have one image size; use shrink=1")
         spec.replace(image_size=(smallest, smallest)).map_sizes()
     whole = min(recipe.batch_size * recipe.accumulate, images)

@@ -40,10 +40,11 @@ def fast(spec: NetworkSpec, images: int) -> Recipe:
     # A small set needs more passes: a network wants some 800 steps whatever the number of images.
     epochs = max(24, -(-800 // max(1, images // 128)))
     photographs = spec.image_size is not None and min(spec.image_size) >= SMALL_IMAGE
+    resizable = spec.unit in ("basic", "bottleneck") and spec.head == "average"
     return Recipe(
         name="fast", epochs=epochs, batch_size=128, optimiser="muon", learning_rate=0.1, filter_rate=0.03,
         weight_decay=5e-4, schedule="linear", warmup=0.1,
-        shrink=0.75 if spec.unit in ("basic", "bottleneck") else 1.0, shrink_until=0.6, padding=_padding(spec),
+        shrink=0.75 if resizable else 1.0, shrink_until=0.6, padding=_padding(spec),
         crop="resized" if photographs else "pad", scale=(0.35, 1.0), flip="alternate",
         label_smoothing=0.1 if images < SMALL_SET else 0.0,
     )  # fmt: skip

@@ -1,0 +1,80 @@
+"""The plots of docs/BENCHMARKS.md, each from its result file: ratios with the least and most of rounds, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from benchmarks.results import ROOT, read
+from resnets.evaluation.ink import render
+from resnets.evaluation.page import light
+from resnets.studies.figures import on_paper
+from resnets.studies.study import Chart, Line
+
+FOLDER = ROOT / "docs" / "benchmarks"
+_LABEL = "times as fast (the rule: equally fast; whiskers: least and most of a round)"
+
+
+def _line(name: str, words: Sequence[str], found: Sequence[Mapping[str, float]], middle: str = "of_medians") -> Line:
+    return Line(name, words, *([item[key] for item in found] for key in (middle, "least", "most")))
+
+
+def inference(kept: Mapping[str, Any]) -> Chart:
+    """Ours beside the fastest peer and beside plain torch, by network, precision and batch."""
+    results = sorted(kept["results"], key=lambda r: (r["network"], r["precision"], r["batch"], r["threads"]))
+    words = [f"{item['network']}, {item['precision']}, batch {item['batch']}" for item in results]
+    peers = {"of_fastest_peer": "to the fastest peer", "of_eager_fp32": "to torch eager fp32"}
+    lines = [_line(name, words, [item["wall"][key] for item in results], "ratio") for key, name in peers.items()]
+    return Chart("inference", "Inference: images a second of ours to others", "", "", _LABEL, "bars", lines)
+
+
+def training(kept: Mapping[str, Any]) -> Chart:
+    """A step of ours beside those of others, by network."""
+    peers = {
+        "reference": "to torchvision's reference", "timm": "to timm, channels_last",
+        "timm compiled": "to timm, compiled",
+    }  # fmt: skip
+    found = [(f"{cell['name']}, {mine}", ratios) for cell in kept["cells"] for mine, ratios in cell["ratios"].items()]
+    lines = []
+    for peer, name in peers.items():
+        there = [(word, ratios[peer]["wall"]) for word, ratios in found if peer in ratios]
+        lines.append(_line(name, [word for word, _ in there], [ratio for _, ratio in there]))
+    return Chart("training", "Training: steps a second of ours to others", "", "", _LABEL, "bars", lines)
+
+
+def photographs(kept: Mapping[str, Any]) -> Chart:
+    """Images a second of a folder of photographs, ours to torchvision's."""
+    words = {"cold": "decoded anew", "cached": "from the cache (--cache)", "pillow": "decoded anew, without simplejpeg"}
+    line = _line("", [words[name] for name in kept["ratios"]], [found["speed"] for found in kept["ratios"].values()])
+    return Chart("photographs", "Photographs read: ours to torchvision's ImageFolder", "", "", _LABEL, "bars", [line])
+
+
+PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Chart]] = MappingProxyType(
+    {"inference": inference, "training": training, "photographs": photographs}
+)
+
+
+def plots() -> dict[str, bytes]:
+    """The plots whose result files are there, by name, as SVG."""
+    found = {name: read(name) for name in PLOTS}
+    return {name: _drawn(PLOTS[name](kept)) for name, kept in found.items() if kept is not None}
+
+
+def picture(name: str) -> str:
+    """The line of Markdown that shows a section's plot; empty for a section without one."""
+    made = name in PLOTS and read(name) is not None
+    return f"![{PLOTS[name](read(name)).title}](benchmarks/{name}.svg)\n\n" if made else ""
+
+
+def write_plots() -> None:
+    """Write docs/benchmarks/*.svg anew."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, content in plots().items():
+        (FOLDER / f"{name}.svg").write_bytes(content)
+
+
+def _drawn(chart: Chart) -> bytes:
+    with on_paper(chart) as figure:
+        figure.axes[0].axvline(1, color=light()["ink"], linewidth=1)
+        return render(figure)

@@ -1,0 +1,120 @@
+"""A process that trains a study's runs: `python -m resnets.studies.worker`, started by `grid.py`.
+
+Tasks come as JSON lines on standard input, what happens goes as JSON lines to standard output. When the study's process
+ends, however it ends, standard input closes, and this one goes at once: what it was training can be continued.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnets.architecture import NetworkSpec
+from resnets.errors import InputError
+from resnets.files import discard
+from resnets.models import build
+from resnets.models.folder import read_info
+from resnets.studies import catalogue, store
+from resnets.studies.study import Case, Probe, Settings, Study
+from resnets.training import NonFiniteError, Record, train
+
+
+def main() -> None:
+    """Do what standard input says until it closes."""
+    tasks: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
+    torch.set_num_threads(1)
+    while True:
+        task = tasks.get()
+        try:
+            _do(task)
+        except InputError as error:
+            _say(kind="refused", message=str(error))
+        except Exception:
+            _say(kind="failed", message=traceback.format_exc())
+
+
+def _listen(tasks: queue.Queue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        tasks.put(json.loads(line))
+    os._exit(0)
+
+
+def _say(**event: Any) -> None:
+    print(json.dumps(event), file=_EVENTS, flush=True)
+
+
+def _do(task: Mapping[str, Any]) -> None:
+    settings = store.settings_from(task["settings"])
+    study = catalogue.find(task["study"], task["options"])
+    case = next(case for case in study.cases(settings) if case.name == task["case"])
+    out, seed, device = Path(task["out"]), int(task["seed"]), task["device"]
+    place = store.Place(out, case.name, seed)
+    try:
+        _train(study, settings, case, place, device)
+    except NonFiniteError as problem:
+        store.keep(place, store.key(settings, case), diverged=str(problem))
+    else:
+        measured = study.measure(place.run, case, settings) if study.measure else {}
+        store.keep(place, store.key(settings, case), measured=measured)
+    _say(kind="done", case=case.name, seed=seed)
+
+
+def _train(study: Study, settings: Settings, case: Case, place: store.Place, device: str) -> None:
+    begun = (place.run / "run.json").exists()
+    status = read_info(place.run).get("status") if begun else None
+    if begun and status != "finished" and study.watch is not None:
+        discard(place.run)  # what was watched between its last checkpoint and its end is not known: once more, whole
+        begun = False
+    if not begun:
+        place.watched.unlink(missing_ok=True)
+    probe = study.watch(case, place.seed, settings) if study.watch is not None and status != "finished" else None
+    train(
+        settings.data, arch=case.spec, recipe=settings.recipe, overrides={**settings.overrides, **case.overrides},
+        seed=place.seed, out=place.run, size=settings.size, threads=None if begun else 1, device=device,
+        resume=begun, display=lambda records: _follow(records, case, place, probe),
+    )  # fmt: skip
+
+
+def _follow(records: Iterator[Record], case: Case, place: store.Place, probe: Probe | None) -> None:
+    first = True
+    for record in records:
+        if record.net is None:
+            continue
+        if probe is not None and first:
+            store.note(place, 0, probe(replace(record, kind="step", step=0, net=_initial(record, place))))
+        first = False
+        if probe is not None:
+            store.note(place, record.step, probe(record))
+        if record.kind == "epoch":
+            _say(
+                kind="epoch", case=case.name, seed=place.seed, epoch=record.epoch + 1, epochs=record.epochs,
+                step=record.step, steps=record.total_steps, loss=record.loss, error=100 - record.accuracy,
+                seconds_left=record.seconds_left,
+            )  # fmt: skip
+
+
+def _initial(record: Record, place: store.Place) -> torch.nn.Module:
+    """The network as it was before the first step: the run's seed gives it."""
+    assert record.net is not None
+    like = next(record.net.parameters())
+    net = build(NetworkSpec.from_dict(read_info(place.run)["spec"]), seed=place.seed)
+    return net.to(like.device).train()
+
+
+# Whatever else is printed here, by us or by a library, must not get between the lines of events.
+_EVENTS = os.fdopen(os.dup(1), "w") if __name__ == "__main__" else sys.stdout
+
+if __name__ == "__main__":
+    os.dup2(2, 1)
+    main()
