@@ -87,6 +87,8 @@ def open_run(path: str) -> Run:
 
 def __getattr__(name: str) -> Any:
     """Load an exported name on first use (PEP 562)."""
+    if name == "studies":  # a room whose functions are its interface: resnets.studies.degradation(…)
+        return import_module("resnets.studies")
     if name not in _ROOM:
         raise AttributeError(f"module 'resnets' has no attribute {name!r}")
     value = getattr(import_module(f"resnets.{_ROOM[name]}"), name)
@@ -95,4 +97,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted([*__all__, "__version__", "studies"])

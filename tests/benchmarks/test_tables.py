@@ -70,3 +70,20 @@ def test_the_figures_of_reliability_are_what_the_result_file_says(benchmarks):
     for item in kept.values():
         file, test = item["test"].split("::")
         assert f"def {test}(" in (ROOT / "tests" / "reliability" / file).read_text(encoding="utf-8")
+
+
+def test_the_page_of_studies_is_what_the_result_files_say(benchmark_module):
+    studies = benchmark_module("studies")
+    text = studies.PAGE.read_text(encoding="utf-8")
+    assert studies.page(text) == text, "run: python -m benchmarks tables"
+    recorded = sorted((ROOT / "benchmarks" / "results").glob("study-*.json"))
+    assert recorded
+    for path in recorded:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert f"](studies/{path.stem}.svg)" in text and (ROOT / "docs" / "studies" / f"{path.stem}.svg").exists()
+        assert found["commit"] and found["versions"] and found["seeds"] and found["verdict"] in text
+        # What is called shown has an interval on one side of its boundary, from as many values as it says.
+        for item in found["findings"]:
+            assert item["n"] <= len(found["seeds"]) and (
+                item["shown"] == "not shown" or item["low"] <= item["effect"] <= item["high"]
+            )

@@ -12,9 +12,9 @@ from resnets.architecture import spec
 from resnets.data import Preprocessing, open_source
 from resnets.errors import InputError
 from resnets.models import build
+from resnets.studies.catalogue.gradients import STUDY, analyse, cases, watch
 from resnets.studies.diagnosis import diagnose, diagnosis_words
 from resnets.studies.flow import flow
-from resnets.studies.catalogue.gradients import STUDY, analyse, cases, watch
 from resnets.studies.looking import training_batch
 from resnets.studies.retrofit import retrofit_study
 from resnets.studies.signals import measure_signals

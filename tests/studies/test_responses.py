@@ -12,8 +12,8 @@ from torch import nn
 
 from resnets.errors import InputError
 from resnets.models import save_weights
-from resnets.studies.layerresponses import layer_responses
 from resnets.studies.catalogue.responses import analyse, cases, existing
+from resnets.studies.layerresponses import layer_responses
 from resnets.studies.study import Settings, Trained
 
 SETTINGS = Settings("minutes", "digits", (0, 1, 2), "paper", {}, (8, 20), {"width": 4, "residual_only": []})

@@ -8,9 +8,9 @@ from typing import Any
 
 from resnets.architecture import NetworkSpec
 from resnets.errors import InputError
+from resnets.studies.catalogue.gradients import watch
 from resnets.studies.curves import spread, training_curves
 from resnets.studies.gradient_charts import last_look, look_at, mean_share, of_looks
-from resnets.studies.catalogue.gradients import watch
 from resnets.studies.seedwise import by_seed, paired
 from resnets.studies.statistics import finding
 from resnets.studies.study import SCALES, Analysis, Case, Finding, Preset, Settings, Study, Table, Trained

@@ -90,6 +90,8 @@ def make_plan(
     preset = study.presets[scale]
     if seeds is not None and not 1 <= seeds <= 1000:
         raise InputError(f"--seeds {seeds}: expected a number of seeds from 1 to 1000")
+    if jobs is not None and not 1 <= jobs <= 1000:
+        raise InputError(f"--jobs {jobs}: expected a number of runs at once from 1 to 1000")
     if depths and not preset.depths:
         raise InputError(f"the study {name} compares no depths; leave out --depths")
     settings = Settings(

@@ -13,7 +13,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +88,11 @@ def _train(study: Study, settings: Settings, case: Case, place: store.Place, dev
 def _follow(records: Iterator[Record], case: Case, place: store.Place, probe: Probe | None) -> None:
     first = True
     for record in records:
+        if probe is not None and first:  # the run has its folder now, and may not live to see its first step's end
+            store.note(place, 0, probe(Record("step", net=_initial(place))))
+        first = False
         if record.net is None:
             continue
-        if probe is not None and first:
-            store.note(place, 0, probe(replace(record, kind="step", step=0, net=_initial(record, place))))
-        first = False
         if probe is not None:
             store.note(place, record.step, probe(record))
         if record.kind == "epoch":
@@ -104,12 +103,10 @@ def _follow(records: Iterator[Record], case: Case, place: store.Place, probe: Pr
             )  # fmt: skip
 
 
-def _initial(record: Record, place: store.Place) -> torch.nn.Module:
+def _initial(place: store.Place) -> torch.nn.Module:
     """The network as it was before the first step: the run's seed gives it."""
-    assert record.net is not None
-    like = next(record.net.parameters())
-    net = build(NetworkSpec.from_dict(read_info(place.run)["spec"]), seed=place.seed)
-    return net.to(like.device).train()
+    info = read_info(place.run)
+    return build(NetworkSpec.from_dict(info["spec"]), seed=place.seed).to(info["execution"]["device"]).train()
 
 
 # Whatever else is printed here, by us or by a library, must not get between the lines of events.

@@ -110,8 +110,8 @@ STUDY = Study(
         "minutes": Preset(
             "digits", 5, "paper", {**compared.SHORT, "iterations": 400, "milestones": (200, 300)},
             "Thin networks (4, 8 and 16 channels), so that eight layers do not learn these easy images by heart, and"
-            " enough steps for 32 layers with shortcuts to learn as much as eight. At width 8, 44 layers with shortcuts were"
-            " a point behind eight after 220 steps, and plain ones at 58 %.",
+            " enough steps for 32 layers with shortcuts to learn as much as eight. At width 8, 44 layers with shortcuts"
+            " were a point behind eight after 220 steps, and plain ones at 58 %.",
             depths=(8, 32), options={"width": 4},
         ),
         "hours": Preset(
