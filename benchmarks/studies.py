@@ -69,6 +69,7 @@ def _recorded(file: str, found: Mapping[str, Any]) -> list[str]:
     data = Path(found["data"]).name
     seeds = f"{len(found['seeds'])} seeds" if len(found["seeds"]) > 1 else "one seed"
     report = f" Its whole report: [studies/{file}.html](studies/{file}.html)." if found["scale"] == "hours" else ""
+    minutes = sum(run["cpu_seconds"] or 0.0 for run in found["runs"]) / 60
     words = "" if found["scale"] == "minutes" else f" --scale {found['scale']}"
     rows = [
         f"| {_cell(item['claim'])} | {item['shown']} | {number(item['effect'], signed=True)} {item['unit']} |"
@@ -77,8 +78,8 @@ def _recorded(file: str, found: Mapping[str, Any]) -> list[str]:
     ]
     return [
         f"    resnets study {found['study']}{words}", "",
-        f"On {data}, {seeds}, {runs} runs, {number(found['seconds'] / 60)} minutes by the clock on"
-        f" {found['hardware']['cores']} cores that other work used too. {found['why']}{report}".replace("  ", " "), "",
+        f"On {data}, {seeds}, {runs} runs, {minutes:.0f} CPU minutes of training in all, one thread a run.{report}", "",
+        f"*Its size:* {found['why']}", "",
         f"![{found['figure_title']}](studies/{file}.svg)", "", f"*{found['figure_title']}.* {found['figure']}", "",
         "| claim | verdict | effect | 95 % interval | n | d |", "| --- | --- | --- | --- | --- | --- |", *rows, "",
         f"> {found['verdict']}", "",

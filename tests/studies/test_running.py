@@ -14,7 +14,7 @@ import pytest
 
 from resnets.errors import InputError
 from resnets.evaluation import Run
-from resnets.studies import catalogue, running
+from resnets.studies import catalogue, planning, running
 from resnets.studies.study import Preset
 from resnets.verification import verify_run
 
@@ -24,7 +24,7 @@ TINY = Preset(
 )  # fmt: skip
 COMMAND = """
 import sys
-from resnets.studies import catalogue, running
+from resnets.studies import catalogue, planning, running
 sys.path.insert(0, {here!r})
 from test_running import TINY
 catalogue.find("degradation").presets["minutes"] = TINY
@@ -67,7 +67,7 @@ def start(out: Path, seeds: int) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", words], stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(found, seconds: float = 60.0) -> None:
+def wait_for(found, seconds: float = 150.0) -> None:
     end = time.monotonic() + seconds
     while not found():
         assert time.monotonic() < end
@@ -104,7 +104,7 @@ def test_what_is_in_the_folder_is_not_mixed_with_another_study(whole):
         ({"data": "cifar10"}, "data"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=words):
-            running.make_plan(**{"name": "degradation", **asked}, out=whole)
+            planning.make_plan(**{"name": "degradation", **asked}, out=whole)
 
 
 def test_killed_and_continued_a_study_ends_with_the_same_results(whole, tmp_path):
@@ -161,6 +161,6 @@ def test_bad_words_end_in_one_line(tmp_path):
         ({"name": "degradation", "scale": "days"}, "minutes, hours, paper"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=words) as caught:
-            running.make_plan(**asked, out=tmp_path / "out")
+            planning.make_plan(**asked, out=tmp_path / "out")
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "out").exists()

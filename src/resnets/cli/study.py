@@ -72,13 +72,13 @@ def study(
         _diagnose(diagnose, data, out, json)
         return
     from resnets.cli import study_view
-    from resnets.studies import running, store
+    from resnets.studies import planning, running, store
 
     if run:
         study_view.finished(running.study_existing(name, run, out=out, data=data), out, json)
         return
     options = {"run": retrofit, "count": units} if retrofit is not None else None
-    made = running.make_plan(
+    made = planning.make_plan(
         "retrofit" if retrofit is not None else name, out=out, scale=scale or "minutes", data=data, seeds=seeds,
         depths=depths, jobs=jobs, device=device, options=options,
     )  # fmt: skip

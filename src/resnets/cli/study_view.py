@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from resnets.studies.estimate import Cost
     from resnets.studies.grid import Event
-    from resnets.studies.running import StudyPlan
+    from resnets.studies.planning import StudyPlan
 
 _QUIET_SECONDS = 30.0  # between two plain lines where no terminal is
 

@@ -1,7 +1,7 @@
 """The papers' experiments, each in one call: `resnets.studies.catalogue.degradation(out="studies/degradation")`.
 
 Every function runs its study as `resnets study NAME` does and returns the content of its study.json, which is plain
-data. The arguments are those of `resnets.studies.running.make_plan`; `runs=[…]` studies run folders that are there
+data. The arguments are those of `resnets.studies.planning.make_plan`; `runs=[…]` studies run folders that are there
 instead, where the study does that.
 """
 

@@ -42,17 +42,19 @@ def _curves(settings: Settings, trained: Sequence[Trained], names: Sequence[str]
         if len(errors) < len(runs):
             continue
         columns = list(zip(*errors, strict=True))
-        ranges = [found for column in columns if (found := interval(column))]
+        # Bands of two seeds are eighteen deviations wide and hide the lines.
+        ranges = [found for column in columns if len(column) > 2 and (found := interval(column))]
         lines.append(
             Line(
                 name, steps, [float(np.mean(column)) for column in columns],
-                low=[max(0.0, found[1]) for found in ranges] or None, high=[found[2] for found in ranges] or None,
+                low=[max(0.0, found[1]) for found in ranges] or None,
+                high=[min(100.0, found[2]) for found in ranges] or None,
                 group=str(runs[0].case.facts.get("group", name)),
             )
         )  # fmt: skip
     marks = [(float(step), "rate / 10") for step in settings.overrides.get("milestones", ())]
     what = "The training images, augmented, over each epoch." if split == "training" else "The images held out."
-    band = " Mean over the seeds; the band is its 95 % interval." if len(settings.seeds) > 1 else ""
+    band = " Mean over the seeds; the band is its 95 % interval." if len(settings.seeds) > 2 else ""
     return Chart(
         f"{split}-error", f"{split.capitalize()} error while training", f"{what}{band}", "iterations",
         f"{split} error, %", lines=lines, marks=marks,

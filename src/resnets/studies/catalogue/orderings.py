@@ -23,12 +23,11 @@ def cases(settings: Settings) -> list[Case]:
     found = []
     for depth in settings.depths:
         base = compared.network(f"resnet{depth}", settings)
-        for ordering, label in LABELS.items():
+        for ordering in LABELS:
             if depth >= 1000 and ordering not in EXTREMES:  # as in [I] table 3
                 continue
             facts = {
                 "variant": ordering,
-                "label": label,
                 "depth": depth,
                 "unit": base.unit,
                 "group": _group(depth, base.unit),

@@ -14,9 +14,9 @@ FORMS = {
     "B": ("B", "B: projections where the shape changes"),
     "C": ("C", "C: a 1x1 convolution on every shortcut"),
     "none": ("none", "no shortcut (plain)"),
-    "scaling": ("scaling:0.5,0.5", "constant scaling 0.5, 0.5"),
-    "exclusive-gating": ("exclusive-gating:-6", "exclusive gating, bias -6"),
-    "shortcut-only-gating": ("shortcut-only-gating:-6", "shortcut-only gating, bias -6"),
+    "scaling": ("scaling:0.5,0.5", "constant scaling (0.5 and 0.5)"),
+    "exclusive-gating": ("exclusive-gating:-6", "exclusive gating (bias -6)"),
+    "shortcut-only-gating": ("shortcut-only-gating:-6", "shortcut-only gating (bias -6)"),
     "dropout": ("dropout:0.5", "dropout 0.5 on the shortcut"),
 }
 LABELS = {form: label for form, (_, label) in FORMS.items()}
@@ -28,8 +28,8 @@ def cases(settings: Settings) -> list[Case]:
     found = []
     for depth in settings.depths:
         base = compared.network(f"resnet{depth}", settings).replace(shortcut="A")
-        for form, (word, label) in FORMS.items():
-            facts = {"variant": form, "label": label, "depth": depth, "group": f"{depth} layers"}
+        for form, (word, _) in FORMS.items():
+            facts = {"variant": form, "depth": depth, "group": f"{depth} layers"}
             found.append(Case(f"{form}-{depth}", base.replace(shortcut=word), facts))
     return found
 
@@ -75,18 +75,18 @@ STUDY = Study(
     source="[I] He et al., Identity Mappings, arXiv 1603.05027, section 3, table 1; [R] section 4.1",
     effect="Scaling, gates, dropout or a convolution on the shortcut, or none at all, make a deep network train worse.",
     departs=(
-        "[I] reports test errors of ResNet-110 after 64,000 iterations; the small versions compare the training loss"
+        "[I] reports test errors of ResNet-110 after 64,000 iterations; the small versions compare the training error"
         " over the last epoch of shallower networks, as figure 3 of [I] compares curves: the forms are said to hamper"
         " optimisation, and a test set this small would not tell them apart."
     ),
     presets={
         "minutes": Preset(
             "digits", 4, "paper", compared.SHORT, compared.WHY, depths=(44,),
-            options={"width": 8, "criterion": "training loss"},
+            options={"width": 8, "criterion": "training error"},
         ),
         "hours": Preset(
             "cifar10", 3, "paper", compared.SHORTENED, compared.WHY_HOURS, depths=(56,), size=16,
-            options={"criterion": "training loss"},
+            options={"criterion": "training error"},
         ),
         "paper": Preset("cifar10", 5, "paper", {}, "The paper's network, recipe and images.", depths=(110,)),
     },
