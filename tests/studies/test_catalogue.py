@@ -111,6 +111,9 @@ def test_degradation_is_found_where_it_is_and_not_where_it_is_not():
     )
     same = analyse(asked, trained("degradation", "minutes", lambda facts, seed: 5 + (seed * facts["depth"]) % 3))
     assert [item.shown for item in same.findings] == ["not shown"] * 3 and "Not shown" in same.verdict
+    away = analyse(asked, trained("degradation", "minutes", lambda facts, seed: 9 + seed % 2 - facts["depth"] / 8))
+    assert [item.shown for item in away.findings] == ["opposite", "not shown", "shown"]
+    assert "No, it trains better" in away.verdict and "costs" not in away.verdict
     one = analyse(settings("degradation", "minutes", seeds=(0,)), trained("degradation", "minutes", there, seeds=1))
     assert [item.shown for item in one.findings] == ["not shown"] * 3
 
@@ -133,7 +136,19 @@ def test_shortcuts_and_orderings_name_what_is_worse_and_only_that():
     )
     found = catalogue.find("orderings").analyse(settings("orderings", "minutes", seeds=(0, 1, 2)), runs)
     assert [item.shown for item in found.findings] == ["shown", "not shown", "not shown"] * 2
-    assert "shown in 2 of 2" in found.verdict
+    assert "shown in 2 of 2" in found.verdict and "better" not in found.verdict.split("?")[1]
+    runs = trained(
+        "orderings",
+        "minutes",
+        lambda facts, seed: (
+            10
+            + seed % 2
+            + 4 * (facts["variant"] == "full-preactivation") * (1 + seed / 9)
+            - 3 * (facts["variant"] == "bn-after-addition") * (1 + seed / 9)
+        ),
+    )
+    said = catalogue.find("orderings").analyse(settings("orderings", "minutes", seeds=(0, 1, 2)), runs).verdict
+    assert "shown in 0 of 2 networks, a higher one in 2" in said and "0 are shown to be worse, 2 to be better" in said
 
 
 def test_the_functions_stay_callable_after_their_modules_are_loaded(tmp_path):

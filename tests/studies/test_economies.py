@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from resnets.architecture import NetworkSpec
+from resnets.architecture import NetworkSpec, spec
 from resnets.errors import InputError
 from resnets.inspection.inspect import inspect
 from resnets.studies import economies
+from resnets.studies.depths import check_basic
 from resnets.studies.study import Settings, Study, Trained
 from resnets.training import train
 
@@ -165,4 +166,39 @@ def test_one_seed_and_a_run_that_diverged() -> None:
     second = [trained(cases, kind, 1, train_error=1.0, test_error=2.0, lost=kind == 1) for kind in (0, 1)]
     lost = bottleneck.analyse(options, [first[0], second[0], first[1], second[1]])
     assert lost.findings[0].effect == pytest.approx((0 + 98) / 2)  # a diverged network classifies nothing
-    assert lost.findings[1].n == 1
+    assert lost.findings[1].words.startswith("Not decided: 1 of 2 seeds diverged")  # its loss is infinite
+    assert "1 diverged" in lost.tables[0].rows[1][5] and "100 % of error" in lost.charts[0].caption
+
+
+def test_what_diverged_does_not_pass_for_what_does_not_over_fit() -> None:
+    options = Settings("minutes", "digits", (0, 1, 2), "paper", {}, (8,), {"width": 8, "hidden": [8]})
+    cases = pooling.cases(options)
+    runs = [
+        trained(cases, kind, seed, train_error=1.0, test_error=2.0 + kind + seed / 10, lost=(kind, seed) == (2, 1))
+        for kind in (0, 1, 2)
+        for seed in (0, 1, 2)
+    ]
+    gap, test, gap_flat, _ = (found := pooling.analyse(options, runs)).findings
+    assert gap.words.startswith("Not decided: 1 of 3 seeds") and test.effect == pytest.approx((2 + 97.9 + 2) / 3)
+    assert gap_flat.shown == "shown" and "Against a flat head without hidden layers, over-fitting: it has less" in (
+        found.verdict
+    )
+    line = found.charts[0].lines[1]
+    low, high = ([1.0, 2.0, 3.0][k] + 1.1 - 4.303 * 0.1 / 3**0.5 for k in (0, 1)), line.high
+    assert list(line.low)[:2] == pytest.approx(list(low), abs=1e-3) and high[2] == 100.0  # Student's t of 2 degrees
+    assert pooling.analyse(options, [run for run in runs if run.seed < 2]).charts[0].lines[1].low is None
+
+
+@pytest.mark.parametrize("study", [bottleneck, pooling])
+def test_one_depth_and_no_more(study) -> None:
+    options = {"width": 8, "alike": True, "hidden": [8]}
+    with pytest.raises(InputError, match="one number, not 8 14"):
+        study.cases(Settings("minutes", "digits", (0,), "paper", {}, (8, 14), options))
+
+
+@pytest.mark.parametrize("depth", [2, 18, 50, 65, 152])
+def test_depths_that_are_none_of_basic_units(depth: int) -> None:
+    with pytest.raises(InputError, match=str(depth)):
+        check_basic([20, depth])
+    assert all(spec(f"{kind}{n}").unit == "basic" for n in (8, 20, 56, 110) for kind in ("plain", "resnet"))
+    assert check_basic([8, 20, 56, 110]) is None

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -166,6 +167,8 @@ def test_a_retrofit_differs_from_its_run_in_the_shortcuts_alone(plain):
     gain, everywhere, rest, test, steadier = study.analyse(settings, runs).findings
     assert [item.effect for item in (gain, everywhere, rest, test)] == pytest.approx([20, 60, 40, 20])
     assert steadier.effect == pytest.approx(15 * (0.30103 - 0.045757), abs=1e-3)
+    blind = [replace(item, watched=[]) if item.seed == 1 else item for item in runs]
+    assert study.analyse(settings, blind).findings[-1].words.startswith("Not decided: 1 of 3 seeds")
 
 
 def test_a_healthy_run_is_retrofitted_only_when_it_is_said_how_much(tmp_path):
@@ -245,6 +248,20 @@ def test_the_analysis_counts_orders_of_magnitude():
     assert line.low[0] < line.y[0] < line.high[0]
 
 
+def test_the_verdict_tells_the_opposite_from_what_is_not_shown(monkeypatch):
+    said = analyse(SETTINGS, runs_by_hand(range(3))).verdict
+    assert "vanishes before training (" in said and "does not vanish in plain-32 before" in said
+    assert "not shown" not in said and "as [R] argues" in said
+    turned = {("plain", "batch"): (0.7, 0.6), ("residual", "batch"): (0.4, 0.4), ("plain", "none"): (0.95, 0.95),
+              ("residual", "none"): (0.8, 0.8)}  # fmt: skip
+    monkeypatch.setattr(sys.modules[__name__], "FACTORS", turned)
+    said = analyse(SETTINGS, runs_by_hand(range(3))).verdict
+    for words in ("plain-32 does not vanish before", "orders weaker", "vanishes in plain-32 before training all the",
+                  "at the end of training it has vanished", "Shortcuts make it change by"):  # fmt: skip
+        assert words in said, words
+    assert "not shown" not in said and "as [R] argues" not in said
+
+
 def test_one_seed_decides_nothing_and_one_depth_is_enough():
     runs = runs_by_hand([0])
     assert {item.shown for item in analyse(SETTINGS, runs).findings} == {"not shown"}
@@ -253,11 +270,12 @@ def test_one_seed_decides_nothing_and_one_depth_is_enough():
     assert len(analyse(one, deep).findings) == 7
 
 
-def test_runs_without_a_finite_look_are_left_out():
+def test_runs_without_a_finite_look_leave_the_claims_undecided():
     runs = runs_by_hand(range(3))
     blind = [replace(run, watched=[(0, {"finite": False})]) if run.seed == 1 else run for run in runs]
     analysis = analyse(SETTINGS, blind)
-    assert {item.n for item in analysis.findings} == {2}
+    assert {item.words[:29] for item in analysis.findings} == {"Not decided: 1 of 3 seeds div"}
+    assert analysis.verdict.count("not shown") == 5
     assert not any(line.low for chart in analysis.charts for line in chart.lines)  # two values make no band
     assert analyse(SETTINGS, [run for run in blind if run.seed == 1]).charts == []
 

@@ -142,6 +142,10 @@ def test_losses_that_json_could_not_hold_are_left_out():
     run.measured["line"]["loss"][0] = None
     found = analyse(SETTINGS, [run, made_up("residual", 0, 0.0)])
     assert found.findings[0].effect == 0.0 and len(found.charts[0].lines[0].x) == 8
+    lost = Trained(run.case, 1, Path("x"), {}, [], diverged="x")
+    run.measured["line"]["loss"][4] = None
+    half = analyse(SETTINGS, [run, lost, made_up("residual", 0, 0.0), made_up("residual", 1, 0.0)])
+    assert half.findings[0].words.startswith("Not decided: 1 of 2 seeds") and "1 of 4 runs diverged" in half.verdict
 
 
 def test_existing_runs(tmp_path):

@@ -210,7 +210,9 @@ def test_the_analysis_claims_nothing_without_seeds_pairs_or_runs():
     assert {item.shown for item in one.findings} == {"not shown"} and one.verdict.startswith("Not shown")
     lost = Trained(made_up("plain", 0, 1.0).case, 0, Path("x"), {}, [], diverged="step 3")
     alone = analyse(SETTINGS, [lost, made_up("residual", 0, 10.0), made_up("residual", 1, 11.0)])
-    assert not [item for item in alone.findings if "plain" in item.claim] and "Yes" not in alone.verdict
+    undecided = [item.words for item in alone.findings if "plain" in item.claim]
+    assert len(undecided) == 2 and all(words.startswith("Not decided: 1 of 1 seeds") for words in undecided)
+    assert "Yes" not in alone.verdict and "1 of 3 runs diverged" in alone.verdict
     assert analyse(SETTINGS, [lost]).verdict == "Not decided: no run was finished."
     level = [
         made_up(kind, seed, 10.0 + seed * (kind == "plain") - (kind == "plain"))
@@ -218,6 +220,16 @@ def test_the_analysis_claims_nothing_without_seeds_pairs_or_runs():
         for seed in range(3)
     ]
     assert analyse(SETTINGS, level).findings[0].shown == "not shown"
+
+
+def test_a_gradient_that_is_no_number_is_left_out_and_counted():
+    """JSON brings None back for it."""
+    runs = [made_up("residual", seed, 10.0, (1.0, 0.1, None if seed == 1 else 0.01, 0.001)) for seed in range(3)]
+    found = analyse(SETTINGS, runs)
+    assert found.findings[-1].words.startswith("Not decided: 1 of 3 seeds") and found.findings[0].n == 3
+    assert found.tables[1].rows[2][2] == pytest.approx(0.01)  # of the other two
+    broken = analyse(SETTINGS, [made_up("residual", 0, 10.0, (None,) * 4)])
+    assert len(broken.tables) == 1 and not any("path" in chart.name for chart in broken.charts)
 
 
 def test_existing_runs_on_digits(tmp_path):

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from resnets.architecture import NORMS, spec
+from resnets.errors import InputError
 from resnets.models import build
-from resnets.studies.convergence import common_rate, fewest_steps, largest_stable, level, steps_to
+from resnets.studies.convergence import apart, common_rate, fewest_steps, largest_stable, level, planned_steps, steps_to
 from resnets.studies.drift import LOOKS, drift, moments, prober
 from resnets.studies.study import Case, Settings, Trained
 
@@ -99,6 +100,7 @@ def test_one_network_under_every_normalisation_at_every_rate() -> None:
         settings = Settings("x", preset.data, (0,), preset.recipe, preset.overrides, preset.depths, preset.options)
         found = normalisation.cases(settings)
         rates = preset.options["rates"]
+        assert apart(rates) == "4" and "four times apart" in normalisation.STUDY.departs
         assert [(case.facts["norm"], case.overrides["learning_rate"]) for case in found] == [
             (norm, rate) for norm in NORMS for rate in rates
         ]
@@ -133,12 +135,37 @@ def test_rates_and_steps_by_hand() -> None:
     found = runs(0)
     loss = level(found)
     assert loss == pytest.approx(math.log(10) / 2)  # 1.151
-    assert [steps_to(one, loss) for one in found] == [20, 20, 10, 30, 20, 10]
+    assert [steps_to(one, loss, 40) for one in found] == [20, 20, 10, 30, 20, 40]
     assert (largest_stable(found[:3], loss), largest_stable(found[3:], loss)) == (0.8, 0.2)
-    assert (fewest_steps(found[:3], loss), fewest_steps(found[3:], loss)) == (10, 20)
+    assert (fewest_steps(found[:3], loss, 40), fewest_steps(found[3:], loss, 40)) == (10, 20)
     never = [run("none", rate, 0, [2.3, 2.3]) for rate in RATES]
-    assert (largest_stable(never, loss), fewest_steps(never, loss)) == (0.1, 20)
+    assert (largest_stable(never, loss), fewest_steps(never, loss, 40)) == (0.1, 40)
     assert common_rate(found, loss) == 0.2
+
+
+def test_who_dies_early_is_not_fast() -> None:
+    """Without normalisation all die in the first epoch, here after the loss was reached; with it, it takes 20 steps."""
+    settings = Settings(**{**vars(SETTINGS), "overrides": {}})
+    early = [
+        one
+        for seed in (0, 1)
+        for one in (
+            run("batch", 0.1, seed, [2.0, 1.0, 0.5]), run("batch", 0.2, seed, [2.0, 1.0]),
+            run("none", 0.1, seed, [0.9], diverged=True), run("none", 0.2, seed, [2.3], diverged=True),
+        )
+    ]  # fmt: skip
+    assert (planned_steps(SETTINGS, early), planned_steps(settings, early)) == (40, 30)
+    for asked, planned in ((SETTINGS, 40), (settings, 30)):
+        rates, steps, moved = normalisation.analyse(asked, early).findings
+        assert steps.effect == pytest.approx(math.log2(planned / 20)) and steps.shown == "shown"
+        assert moved.words.startswith("Not decided: 2 of 2 seeds")
+    assert "Of learning rates 2 to 4 times apart" in rates.claim
+
+
+@pytest.mark.parametrize(("depths", "words"), [((8, 14), "one number, not 8 14"), ((50,), "bottleneck units")])
+def test_depths_that_the_study_has_no_networks_of(depths: tuple[int, ...], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        normalisation.cases(Settings(**{**vars(SETTINGS), "depths": depths}))
 
 
 def test_what_follows_from_them() -> None:

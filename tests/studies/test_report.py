@@ -18,6 +18,8 @@ from resnets.architecture.zoo import ZOO
 from resnets.studies import papers
 from resnets.studies.numbers import number
 from resnets.studies.report import write_report
+from resnets.studies.statistics import finding
+from resnets.studies.store import plain
 
 
 def page_of(folder, document):
@@ -100,6 +102,17 @@ def test_every_finding_has_its_figures_and_the_papers(whole):
         assert says(part.split("d = ")[1].split("standard")[0], found["size"])
         assert part.split("\n")[0].endswith(found["shown"]) or found["shown"] == "opposite"
         assert not found["paper"] or f"The paper: {found['paper']}" in part
+
+
+def test_findings_without_an_interval_say_so(tmp_path):
+    values = {"lost": [math.inf, 1.0, 2.0], "alike": [2.0, 2.0, 2.0], "alone": [2.0], "none": []}
+    found = [plain(asdict(finding(claim, of, unit="nats"))) for claim, of in values.items()]
+    text = Page(page_of(tmp_path, few(DOCUMENT) | {"findings": found})).text.split("Findings")[-1]
+    shown = [part[: part.index("effect size")].strip() for part in text.split("95 % interval")[1:]]
+    wanted = ("none\nn3", "none: all values alike\nn3", "none: one value\nn1", "none\nn0")
+    for part, words in zip(shown, wanted, strict=True):
+        assert "".join(part.split()).startswith("".join(words.split()))
+    assert "Not decided: 1 of 3 seeds diverged or have no value: lost." in text and found[0]["effect"] is None
 
 
 def test_what_else_the_page_says(whole):

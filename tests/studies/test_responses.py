@@ -102,8 +102,40 @@ def test_the_analysis_claims_nothing_of_one_seed_or_of_a_diverged_run():
     assert [item.shown for item in one.findings] == ["not shown"] and not one.verdict.startswith("Yes")
     case = cases(SETTINGS)[0]
     lost = Trained(case, 0, Path("x"), {}, [], diverged="step 3")
-    assert analyse(SETTINGS, [lost, made_up("residual", 8, 0, 0.5)]).findings == []
+    half = analyse(SETTINGS, [lost, made_up("residual", 8, 0, 0.5)])
+    assert [item.words[:40] for item in half.findings] == ["Not decided: 1 of 1 seeds diverged or ha"]
+    assert "1 of 2 runs diverged" in half.verdict and [row[0] for row in half.tables[0].rows] == ["residual-8"]
     assert analyse(SETTINGS, [lost]).verdict.startswith("Not decided")
+
+
+def test_a_response_that_is_no_number_is_left_out_and_counted():
+    """JSON brings None back for it."""
+    runs = [made_up(kind, 8, seed, 1.0 + seed) for kind in ("plain", "residual") for seed in range(3)]
+    runs[1].measured["std"][1] = None
+    found = analyse(SETTINGS, runs)
+    assert found.findings[0].words.startswith("Not decided: 1 of 3 seeds") and "1 of 6 runs" in found.verdict
+    assert found.charts[0].lines[0].y[2] == pytest.approx((1 + 3) / 2)
+    runs[1].measured["std"] = [None] * 3
+    assert analyse(SETTINGS, [runs[1]]).verdict.startswith("Not decided")
+
+
+def test_an_overflow_is_not_a_response_of_zero():
+    net = network("resnet8")
+    with torch.no_grad():
+        net.each_unit()[0].conv1.weight.fill_(float("nan"))
+    measured = layer_responses(subject(net))["std"]
+    assert measured[0] > 0 and all(value != value for value in measured[1:])
+
+
+@pytest.mark.parametrize("depth", [50, 65])
+def test_depths_of_bottlenecks_are_refused(depth):
+    from resnets.studies.catalogue import find
+
+    for name in ("responses", "lesions", "landscape", "gradients"):
+        study = find(name)
+        preset = study.presets["minutes"]
+        with pytest.raises(InputError, match=f"{depth}"):
+            study.cases(Settings("minutes", "digits", (0,), "paper", {}, (20, depth), preset.options))
 
 
 def test_existing_runs_and_weights(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -34,7 +34,9 @@ def study(
             negative=(), consume_multiple=True, help="of the networks, in weight layers [default: the scale's own]"
         ),
     ] = None,
-    out: Annotated[Path | None, Parameter(help="the study's folder [default: studies/NAME-SCALE]")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="the study's folder [default: studies/NAME-SCALE; for --diagnose: none]")
+    ] = None,
     jobs: Annotated[int | None, Parameter(help="runs at once, one thread each [default: one a core]")] = None,
     device: Annotated[str, Parameter(help="cpu, cuda, …", show_default=True)] = "auto",
     run: Annotated[
@@ -66,11 +68,11 @@ def study(
         return
     if name is None:
         raise InputError("no study named: `resnets study --list` shows them")
-    _check(name, scale, seeds, depths, run, diagnose, retrofit, units)
-    out = out or Path("studies") / f"{name}-{_label(scale, run, diagnose, retrofit)}"
+    _check(name, scale, seeds, depths, run, diagnose, retrofit, units, plan)
     if diagnose is not None:
         _diagnose(diagnose, data, out, json)
         return
+    out = out or Path("studies") / f"{name}-{'runs' if run else 'retrofit' if retrofit else scale or 'minutes'}"
     from resnets.cli import study_view
     from resnets.studies import planning, running, store
 
@@ -94,7 +96,7 @@ def study(
 
 def _check(
     name: str, scale: str | None, seeds: int | None, depths: list[int] | None, run: list[str] | None,
-    diagnose: str | None, retrofit: str | None, units: int | None,
+    diagnose: str | None, retrofit: str | None, units: int | None, plan: bool,
 ) -> None:  # fmt: skip
     """Refuse what contradicts itself."""
     for option, value in (("--diagnose", diagnose), ("--retrofit", retrofit)):
@@ -108,10 +110,8 @@ def _check(
     trains = [word for word, value in (("--scale", scale), ("--seeds", seeds), ("--depths", depths)) if value]
     if trains and (run or diagnose):
         raise InputError(f"{given[0]} looks at what is trained already; leave out {', '.join(trains)}")
-
-
-def _label(scale: str | None, run: Any, diagnose: Any, retrofit: Any) -> str:
-    return "runs" if run else "diagnosis" if diagnose else "retrofit" if retrofit else scale or "minutes"
+    if plan and (run or diagnose):
+        raise InputError(f"{given[0]} trains nothing that could be planned; leave out --plan")
 
 
 def _list(json: bool) -> None:
@@ -129,13 +129,20 @@ def _list(json: bool) -> None:
         output.show(f"{item.name:<14} {item.question}", f"{'':<14} {item.source}")
 
 
-def _diagnose(run: str, data: str | None, out: Path, json: bool) -> None:
+def _diagnose(run: str, data: str | None, out: Path | None, json: bool) -> None:
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; --out names a folder for diagnosis.json")
+    from resnets.files import make_folder, readable, write_text
+    from resnets.studies import store
     from resnets.studies.diagnosis import diagnose, diagnosis_words
 
     found = diagnose(run, data)
     if json:
         output.document(found)
-        return
-    for line in diagnosis_words(found):
-        output.show(line)
-    del out
+    else:
+        for line in diagnosis_words(found):
+            output.show(line)
+    if out is not None:
+        make_folder(out)
+        write_text(out / "diagnosis.json", readable(store.plain(found)) + "\n")
+        output.say(f"diagnosis: {out / 'diagnosis.json'}")

@@ -45,6 +45,10 @@ def plan(made: StudyPlan) -> None:
         f"  {len(made.cases)} networks x {seeds} = {total} runs{done}, on {settings.data}, recipe {settings.recipe};"
         f" {takes}"
     )
+    if made.left and found.measure is not None:
+        output.say("  what is measured on finished runs (deleting units, loss surfaces, …) is not in this time")
+    if settings.scale == "paper" and made.two_core_hours is not None and made.jobs != 2:
+        output.say(f"  on two such cores about {duration(3600 * made.two_core_hours)}")
     if settings.scale == "paper":
         output.say(f"  on one H200 about {duration(3600 * made.h200_hours)} (calculated, not measured)")
 
@@ -60,7 +64,8 @@ def plan_document(made: StudyPlan) -> dict[str, Any]:
         "study": made.study.name, "scale": settings.scale, "data": settings.data, "seeds": list(settings.seeds),
         "depths": list(settings.depths), "recipe": settings.recipe, "overrides": dict(settings.overrides),
         "runs": len(made.cases) * len(settings.seeds), "runs_left": len(made.left), "jobs": made.jobs,
-        "device": made.device, "hours": made.hours, "h200_hours": made.h200_hours,
+        "device": made.device, "hours": made.hours, "two_core_hours": made.two_core_hours,
+        "h200_hours": made.h200_hours, "measuring_included": made.study.measure is None,
         "cases": [
             {
                 "name": case.name, "depth": cost.spec.depth, "parameters": cost.parameters,

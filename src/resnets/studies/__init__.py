@@ -11,6 +11,10 @@ import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from resnets.errors import InputError
+
+_TRAINING = ("scale", "seeds", "depths", "jobs", "device")
+
 
 class StudyFunction(Protocol):
     """Runs one study; see the package's docstring."""
@@ -29,6 +33,9 @@ def _study(name: str) -> StudyFunction:
         from resnets.studies import running
 
         if runs is not None:
+            trains = [key for key in _TRAINING if asked.pop(key, None) is not None]
+            if trains:
+                raise InputError(f"runs=[…] looks at what is trained already; leave out {', '.join(trains)}")
             return running.study_existing(name, runs, out=out, **asked)
         return running.run_study(name, out=out, **asked)
 

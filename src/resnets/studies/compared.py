@@ -113,6 +113,8 @@ def bars(settings: Settings, trained: Sequence[Trained], *, labels: Mapping[str,
                 [item[2] for _, item, _ in found if item] if known else None, group=group,
             ))  # fmt: skip
     unit = "nats" if what == "training loss" else "%"
+    if any(run.diverged for run in trained):
+        caption += " A run that diverged counts as 100 % of error."
     return Chart(
         "variants", f"{what.capitalize()} of every variant", caption, "", f"{what}, {unit}", kind="bars", lines=lines
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from resnets.studies.seedwise import mean
-from resnets.studies.study import Trained
+from resnets.studies.study import Settings, Trained
 
 
 def level(trained: Sequence[Trained]) -> float:
@@ -15,9 +16,20 @@ def level(trained: Sequence[Trained]) -> float:
     return math.log(max(classes)) / 2 if classes else 0.0
 
 
-def steps_to(run: Trained, loss: float) -> int:
-    """Steps until the mean training loss of an epoch is at most `loss`; all steps of the run if it never is."""
-    return int(next((record["step"] for record in run.curve if record["loss"] <= loss), run.curve[-1]["step"]))
+def planned_steps(settings: Settings, trained: Iterable[Trained]) -> int:
+    """The steps that every run was to have: the settings', or those of the longest run."""
+    longest = max((int(run.curve[-1]["step"]) for run in trained if run.curve), default=1)
+    return int(settings.overrides.get("iterations") or longest)
+
+
+def steps_to(run: Trained, loss: float, planned: int) -> int:
+    """Steps until the mean training loss of an epoch is at most `loss`; `planned` if it never is, or the run diverged.
+
+    A run that ended early has not reached its goal early.
+    """
+    if run.diverged is not None:
+        return planned
+    return int(next((record["step"] for record in run.curve if record["loss"] <= loss), planned))
 
 
 def stable(run: Trained, loss: float) -> bool:
@@ -32,11 +44,15 @@ def largest_stable(runs: Iterable[Trained], loss: float) -> float:
     return float(max((run.case.facts["rate"] for run in runs if stable(run, loss)), default=smallest))
 
 
-def fewest_steps(runs: Iterable[Trained], loss: float) -> int:
-    """Steps to `loss` at the best of the stable rates of one seed; all steps if no rate is stable."""
-    runs = list(runs)
-    most = max((int(run.curve[-1]["step"]) for run in runs if run.curve), default=1)
-    return min((steps_to(run, loss) for run in runs if stable(run, loss)), default=most)
+def fewest_steps(runs: Iterable[Trained], loss: float, planned: int) -> int:
+    """Steps to `loss` at the best of the stable rates of one seed; all `planned` ones if no rate is stable."""
+    return min((steps_to(run, loss, planned) for run in runs if stable(run, loss)), default=planned)
+
+
+def apart(rates: Sequence[float]) -> str:
+    """How many times each rate is the one before it, which is how closely the largest stable one is known: `4`."""
+    steps = sorted({round(after / before, 3) for before, after in pairwise(sorted(rates))})
+    return " to ".join(f"{step:g}" for step in dict.fromkeys((steps[0], steps[-1])))
 
 
 def mean_drift(run: Trained) -> float | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from resnets.files import make_folder
-from resnets.studies import store
+from resnets.studies import figures, store
 from resnets.studies.planning import StudyPlan
 from resnets.studies.report import write_figures, write_report
 from resnets.studies.study import Analysis, Study, Trained
@@ -24,11 +24,16 @@ def results(analysis: Analysis) -> dict[str, Any]:
     }))  # fmt: skip
 
 
-def finish(out: Path, document: Mapping[str, Any]) -> None:
-    """Write the figures, the report and, last, study.json."""
+def finish(out: Path, document: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write the figures, the report and, last, study.json; figures of `earlier` charts that are no more are removed."""
     make_folder(out)
     plain = store.plain(document)
-    write_figures(out, plain)
+    written = write_figures(out, plain)
+    for chart in earlier:
+        for suffix in (".svg", ".png"):
+            path = out / "figures" / f"{figures.file_name(str(chart['name']))}{suffix}"
+            if path not in written:
+                path.unlink(missing_ok=True)
     write_report(out, plain)
     store.write_document(out, plain)
 
@@ -42,7 +47,10 @@ def head(study: Study) -> dict[str, Any]:
 
 
 def begun(plan: StudyPlan, before: Mapping[str, Any]) -> dict[str, Any]:
-    """study.json of a study that is about to train; `before` is what an earlier sitting left, or empty."""
+    """study.json of a study that is about to train; `before` is what an earlier sitting left, or empty.
+
+    The results of `before` stay until there are new ones: the report and the figures beside it show them.
+    """
     settings = plan.settings
     return {
         **head(plan.study), "status": "running", "scale": settings.scale, "why": plan.study.presets[settings.scale].why,
@@ -60,7 +68,8 @@ def begun(plan: StudyPlan, before: Mapping[str, Any]) -> dict[str, Any]:
             }
             for case in plan.cases
         ],
-        "runs": [], "findings": [], "tables": [], "charts": [], "measures": {}, "verdict": "",
+        **{key: before.get(key) or [] for key in ("runs", "findings", "tables", "charts")},
+        "measures": before.get("measures") or {}, "verdict": before.get("verdict") or "",
     }  # fmt: skip
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from resnets.studies.curves import spread
+from resnets.studies.statistics import interval
 from resnets.studies.study import Case, Chart, Line, Settings, Table, Trained
 
 
@@ -33,6 +35,14 @@ def fitted_error(run: Trained) -> float:
     return 100.0 - float(run.measured["train_top1"]) if run.measured else 100.0
 
 
+def gap(run: Trained) -> float:
+    """Test error less training error, in points, both of images that are not augmented; nan if it diverged.
+
+    With both errors at 100 %, a network that diverged would pass for one that does not over-fit.
+    """
+    return run.test_error - fitted_error(run) if run.diverged is None else math.nan
+
+
 def runs_of(trained: Sequence[Trained], kind: str) -> list[Trained]:
     """The runs of a kind (`facts["kind"]`), in the order of seeds."""
     return [run for run in trained if run.case.facts["kind"] == kind]
@@ -48,11 +58,10 @@ def table(trained: Sequence[Trained], paper: str, published: dict[str, str]) -> 
     rows = []
     for kind in dict.fromkeys(str(run.case.facts["kind"]) for run in trained):
         runs = runs_of(trained, kind)
-        tests, trains = [run.test_error for run in runs], [fitted_error(run) for run in runs]
         rows.append([
             kind, cost(trained, kind, "parameters"), cost(trained, kind, "multiply_adds"),
-            spread(trains), spread(tests),
-            spread([test - train for test, train in zip(tests, trains, strict=True)]), published.get(kind, "–"),
+            *(spread([value(run) for run in runs]) for value in (fitted_error, lambda run: run.test_error, gap)),
+            published.get(kind, "–"),
         ])  # fmt: skip
     return Table(
         "costs", "Costs and errors",
@@ -64,10 +73,21 @@ def table(trained: Sequence[Trained], paper: str, published: dict[str, str]) -> 
 
 
 def errors_chart(trained: Sequence[Trained], caption: str) -> Chart:
-    """Training and test error of every kind, as bars: means over the seeds."""
+    """Training and test error of every kind, as bars: means over the seeds, with 95 % intervals from three seeds on."""
     kinds = list(dict.fromkeys(str(run.case.facts["kind"]) for run in trained))
     lines = []
     for name, value in (("training", fitted_error), ("test", lambda run: run.test_error)):
         rows = [[value(run) for run in runs_of(trained, kind)] for kind in kinds]
-        lines.append(Line(name, kinds, [sum(row) / len(row) for row in rows], group=name))
+        # Intervals of two seeds are eighteen deviations wide and hide the bars.
+        found = [item for row in rows if len(row) > 2 and (item := interval(row))]
+        whole = bool(found) and len(found) == len(rows)
+        lines.append(Line(
+            name, kinds, [sum(row) / len(row) for row in rows], group=name,
+            low=[max(0.0, item[1]) for item in found] if whole else None,
+            high=[min(100.0, item[2]) for item in found] if whole else None,
+        ))  # fmt: skip
+    if any(line.low for line in lines):
+        caption += " The arms are 95 % intervals."
+    if any(run.diverged for run in trained):
+        caption += " A run that diverged counts as 100 % of error."
     return Chart("errors", "Training and test error", caption, "", "error, %", kind="bars", lines=lines)

@@ -100,8 +100,9 @@ def costs(cases: Sequence[Case], settings: Settings, device: str, *, timed: Coll
 
 
 def hours(found: Mapping[str, Cost], runs: Sequence[tuple[str, int]], jobs: int) -> float:
-    """Expected hours of these (case, seed) runs by so many processes."""
-    return sum(found[name].seconds for name, _ in runs) / max(1, min(jobs, len(runs) or 1)) / 3600
+    """Expected hours of these (case, seed) runs by so many processes: a run is one process's."""
+    seconds = [found[name].seconds for name, _ in runs]
+    return max(sum(seconds) / max(1, jobs), max(seconds, default=0.0)) / 3600
 
 
 def _timed(cases: Mapping[str, tuple[NetworkSpec, Recipe, int]], device: str) -> dict[str, tuple[float, bool]]:
@@ -122,7 +123,9 @@ def _timed(cases: Mapping[str, tuple[NetworkSpec, Recipe, int]], device: str) ->
 
 
 def step_seconds(spec: NetworkSpec, batch: int, device: str) -> float:
-    """Seconds of one training step of this network on random images: the faster of two, after one that does not count.
+    """Seconds of one training step of this network on images: the faster of two, after one that does not count.
+
+    Where that one takes more than a third of `BUDGET`, only one follows.
 
     Args:
         spec: fitted to its images.
@@ -138,8 +141,8 @@ def step_seconds(spec: NetworkSpec, batch: int, device: str) -> float:
         images = images.to(memory_format=torch.channels_last)
         targets = torch.zeros(batch, dtype=torch.int64, device=device)
         optimiser = torch.optim.SGD(net.parameters(), lr=0.0, momentum=0.9)
-        times = []
-        for _ in range(3):
+        times: list[float] = []
+        while len(times) < (2 if times and times[0] > BUDGET / 3 else 3):
             begin = time.perf_counter()
             optimiser.zero_grad()
             nn.functional.cross_entropy(net(images), targets).backward()

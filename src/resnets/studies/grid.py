@@ -7,10 +7,12 @@ small, and its bits do not depend on how many ran beside it.
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +28,9 @@ from resnets.training.folder import read_info
 from resnets.training.resume import check_same
 
 PATIENCE = 60.0  # seconds for the processes to save what they are training
+HOME = Path(__file__).absolute().parents[2]  # the folder that holds the package
+# -P: a file of the user's folder (a queue.py) is not taken for a module.
+COMMAND = (sys.executable, "-P", "-m", "resnets.studies.worker")
 
 
 @dataclass(frozen=True)
@@ -137,14 +142,22 @@ def _next(events: queue.Queue[tuple[int, dict[str, Any] | None]]) -> tuple[int, 
             return events.get(timeout=1.0)
 
 
+def environment() -> dict[str, str]:
+    """For a process that is to find this very package, however this one found it."""
+    found = dict(os.environ)
+    if str(HOME) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):  # which it looks into anyway
+        found["PYTHONPATH"] = os.pathsep.join([str(HOME), *filter(None, [found.get("PYTHONPATH")])])
+    return found
+
+
 class _Worker:
     """A process that trains, in a session of its own: a Ctrl-C reaches the study alone, which then ends it in order."""
 
     def __init__(self, number: int, events: queue.Queue[tuple[int, dict[str, Any] | None]]) -> None:
         self.number, self.task = number, {"case": "", "seed": 0}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "resnets.studies.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, start_new_session=True,
+            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            env=environment(),
         )  # fmt: skip
         threading.Thread(target=self._listen, args=(events,), daemon=True).start()
 
@@ -167,7 +180,7 @@ class _Worker:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return (
             f"the process that trained {self.task['case']} (seed {self.task['seed']}) died ({how}); the same command"
-            " goes on from what is kept; with too little memory, take fewer --jobs"
+            f" goes on from what is kept{'; with too little memory, take fewer --jobs' if code == -9 else ''}"
         )
 
 

@@ -36,7 +36,8 @@ def layer_responses(subject: Subject) -> dict[str, Any]:
                 kept[1] += float(values.sum())
                 kept[2] += float(values.square().sum())
     stages = {name: stage for name, stage, _ in _responses(subject.net, subject.batches[0][0][:1])}
-    deviations = [math.sqrt(max(0.0, square / n - (total / n) ** 2)) for n, total, square in sums.values()]
+    # Rounding may leave less than zero. What is no number stays so: max() gives its first where neither is larger.
+    deviations = [math.sqrt(max(square / n - (total / n) ** 2, 0.0)) for n, total, square in sums.values()]
     return {"layers": list(sums), "std": deviations, "stage": list(stages.values()), "images": subject.images}
 
 

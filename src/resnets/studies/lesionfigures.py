@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from resnets.studies.curves import spread
-from resnets.studies.seedwise import gathered, line, mean
+from resnets.studies.seedwise import gathered, is_value, line, mean
 from resnets.studies.study import Chart, Line, Table, Trained
 
 _UNITS = "unit, from the stem"
@@ -34,10 +35,20 @@ def by_case(runs: Iterable[Trained]) -> dict[str, list[Trained]]:
 
 
 def gradient_shares(paths: Mapping[str, Any]) -> list[float]:
-    """For each length, the part of the gradient that its paths carry: their number times the mean norm of one."""
+    """For each length, the part of the gradient that its paths carry: their number times the mean norm of one.
+
+    All nan if a norm is not finite.
+    """
+    if not all(map(is_value, paths["norm"])):
+        return [math.nan] * len(paths["norm"])
     carried = [count * norm for count, norm in zip(paths["paths"], paths["norm"], strict=True)]
     total = sum(carried)
     return [one / total if total else 0.0 for one in carried]
+
+
+def followed(runs: Iterable[Trained]) -> list[Trained]:
+    """The runs of networks with paths whose gradients are all finite."""
+    return [run for run in runs if run.measured["paths"] and all(map(is_value, run.measured["paths"]["norm"]))]
 
 
 def tables(runs: Sequence[Trained]) -> list[Table]:
@@ -63,7 +74,7 @@ def tables(runs: Sequence[Trained]) -> list[Table]:
         )
     ]  # fmt: skip
     heads = ("units on the path", "paths", "gradient over one of them", "part of the gradient, %")
-    for name, seeds in by_case(run for run in runs if run.measured["paths"]).items():
+    for name, seeds in by_case(followed(runs)).items():
         paths = [run.measured["paths"] for run in seeds]
         rows = []
         for length, count in enumerate(paths[0]["paths"]):
@@ -86,9 +97,8 @@ def charts(runs: Sequence[Trained]) -> list[Chart]:
         found += [*_single(name, group), _several(name, group)]
         if any(run.measured["permuted"] for run in group):
             found.append(_permuted(name, group))
-        followed = [run for run in group if run.measured["paths"]]
-        if followed:
-            found += _paths(name, followed)
+        if measured := followed(group):
+            found += _paths(name, measured)
     return found
 
 

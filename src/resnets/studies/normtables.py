@@ -12,8 +12,8 @@ from resnets.studies.seedwise import gathered, line, mean
 from resnets.studies.study import Chart, Line, Settings, Table, Trained
 
 
-def summary(groups: Groups, settings: Settings, loss: float, rate: float | None) -> Table:
-    """A row a normalisation: largest stable rate, steps to `loss` nats, drift at `rate`."""
+def summary(groups: Groups, settings: Settings, loss: float, rate: float | None, planned: int) -> Table:
+    """A row a normalisation: largest stable rate, steps to `loss` nats (of `planned`), drift at `rate`."""
     rows = []
     for norm in NORMS:
         of_norm = [groups[norm, seed] for seed in settings.seeds if groups[norm, seed]]
@@ -23,7 +23,8 @@ def summary(groups: Groups, settings: Settings, loss: float, rate: float | None)
         drifts = [value for runs in of_norm if (value := drift_at(runs, rate)) is not None]
         rows.append([
             norm, f"{rates[0]:g} to {rates[-1]:g}" if rates else "none", f"{len(rates)} of {len(of_norm)}",
-            mean([fewest_steps(runs, loss) for runs in of_norm]) if rates else None, mean(drifts) if drifts else None,
+            mean([fewest_steps(runs, loss, planned) for runs in of_norm]) if rates else None,
+            mean(drifts) if drifts else None,
         ])  # fmt: skip
     at = "–" if rate is None else f"{rate:g}"
     return Table(
@@ -31,7 +32,7 @@ def summary(groups: Groups, settings: Settings, loss: float, rate: float | None)
         ("normalisation", "largest stable rate", "seeds with one", "steps at the best rate", f"drift at rate {at}"),
         rows,
         f"Stable: not diverged, and at most {loss:.2f} nats (half of chance) over the last epoch. Steps: until an epoch"
-        " has that loss, at each seed's best rate; a seed that trains at no rate counts with all its steps. Drift:"
+        " has that loss, at each seed's best rate; a seed that trains at no rate counts with all planned steps. Drift:"
         " change of the mean of the units' outputs over one step, in units of their deviation; mean over units, steps.",
     )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The gradient that reaches the input of a residual network over paths of a given length.
 
-[V] Veit, Wilber and Belongie, arXiv 1605.06431, section 4.4: the values of the forward pass are the whole network's; in
-the backward pass k of the n units let the gradient through F alone, the others through the shortcut alone.
+[V] Veit, Wilber and Belongie, arXiv 1605.06431, "The importance of short paths in residual networks": the values of
+the forward pass are the whole network's; in the backward pass k of the n units let the gradient through F alone, the
+others through the shortcut alone.
 """
 
 from __future__ import annotations

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from resnets.errors import InputError
+from resnets.files import is_litter
 from resnets.studies import catalogue, estimate, grid, store
 from resnets.studies.estimate import Cost
 from resnets.studies.study import SCALES, Case, Settings, Study
@@ -44,6 +46,12 @@ class StudyPlan:
     def hours(self) -> float:
         """Expected, for what is left."""
         return estimate.hours(self.costs, [(case.name, seed) for case, seed in self.left], self.jobs)
+
+    @property
+    def two_core_hours(self) -> float | None:
+        """Expected, for what is left, on two cores like this machine's; None where an accelerator was timed."""
+        left = [(case.name, seed) for case, seed in self.left]
+        return estimate.hours(self.costs, left, 2) if self.device == "cpu" else None
 
     @property
     def h200_hours(self) -> float:
@@ -117,15 +125,29 @@ def _check(out: Path, study: Study, settings: Settings) -> None:
     """Refuse a folder in which something else was begun."""
     found = store.read_document(out)
     if found is None:
-        if out.is_file() or (out / "run.json").exists():
+        if not _is_free(out):
             raise InputError(
                 f"{out} is no folder of a study; --out names a new folder, or that of a study to go on with"
             )
         return
     for key, asked in (
         ("study", study.name), ("scale", settings.scale), ("data", settings.data), ("recipe", settings.recipe),
-        ("overrides", store.plain(settings.overrides)), ("options", store.plain(settings.options)),
+        ("overrides", store.plain(settings.overrides)), ("options", store.plain(store.of_runs(settings.options))),
         ("size", settings.size),
     ):  # fmt: skip
-        if found.get(key) != asked:
+        if (store.of_runs(found.get(key) or {}) if key == "options" else found.get(key)) != asked:
             raise InputError(f"{out} holds a study with {key} {found.get(key)}, not {asked}; choose another --out")
+
+
+def _is_free(out: Path) -> bool:
+    """Whether a study may begin here: nothing is there, or what a study leaves whose study.json is gone."""
+    if not out.is_dir():
+        return not out.exists()
+    names = {file.name for file in out.iterdir() if not is_litter(file.name)}
+    if not names:
+        return True
+    parts = [out / name for name in ("runs", "measures") if name in names]
+    if not parts or names - {"runs", "measures", "figures", "report.html"} or not all(part.is_dir() for part in parts):
+        return False
+    held = [file.name for part in parts for file in part.iterdir() if not is_litter(file.name)]
+    return all(re.fullmatch(r".+-seed\d+(\.jsonl?)?", name) for name in held)

@@ -81,10 +81,12 @@ def _findings(document: Mapping[str, Any]) -> Section | None:
 
 def _finding(found: Mapping[str, Any]) -> str:
     low, high, size = found["low"], found["high"], found["size"]
-    spread = "none: one value" if low is None else f"{number(low, signed=True)} to {number(high, signed=True)}"
+    spread = f"{number(low, signed=True)} to {number(high, signed=True)}"
+    if low is None or low == high:
+        spread = "none: all values alike" if low is not None else "none: one value" if found["n"] == 1 else "none"
     tiles = [
         ("estimate", number(found["effect"], signed=True), found["unit"]),
-        ("95 % interval", spread, found["unit"] if low is not None else ""),
+        ("95 % interval", spread, found["unit"] if low != high else ""),
         ("n", number(found["n"]), "values"),
         ("effect size", "–" if size is None else f"d = {number(size, signed=True)}", "standard deviations"),
     ]

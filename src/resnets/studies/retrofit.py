@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -146,8 +147,8 @@ def _test_error(run: Trained) -> float:
 
 
 def _distance(runs: Sequence[Trained]) -> dict[int, float]:
-    """Seed → how many orders of magnitude the gradient changes on its way, before training."""
-    return {run.seed: abs(look.flow.orders) for run in runs if (look := look_at(run, 0)) is not None}
+    """Seed → how many orders of magnitude the gradient changes on its way, before training; nan if not finite."""
+    return {run.seed: abs(look.flow.orders) if (look := look_at(run, 0)) else math.nan for run in runs}
 
 
 def _verdict(found: Mapping[str, Finding], chosen: Sequence[int]) -> str:

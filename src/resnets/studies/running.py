@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from resnets.errors import InputError
-from resnets.files import make_folder, sweep
+from resnets.files import is_litter, make_folder, sweep
 from resnets.studies import catalogue, document, grid, store
 from resnets.studies.planning import StudyPlan, make_plan, source_name
 from resnets.training import folder, lock
@@ -36,7 +36,8 @@ def carry_out(plan: StudyPlan) -> Iterator[grid.Event]:
                 plan.left, plan.settings, plan.out, study=plan.study.name, options=plan.options, jobs=plan.jobs,
                 device=plan.device,
             )  # fmt: skip
-        if not plan.left and before.get("status") == "finished" and before.get("seeds") == found["seeds"]:
+        same = all(before.get(key) == found[key] for key in ("seeds", "depths", "options"))
+        if not plan.left and before.get("status") == "finished" and same:
             found.update(command=before["command"], finished=before["finished"])
         else:
             found["finished"] = folder.now()
@@ -50,7 +51,7 @@ def carry_out(plan: StudyPlan) -> Iterator[grid.Event]:
             status="finished", seconds=seconds, runs=[document.run_row(item, plan.out) for item in trained],
             **document.results(analysis),
         )  # fmt: skip
-        document.finish(plan.out, found)
+        document.finish(plan.out, found, earlier=before.get("charts") or ())
 
 
 @contextmanager
@@ -59,7 +60,8 @@ def _counting(out: Path, found: Mapping[str, Any], begin: float) -> Iterator[Non
     try:
         yield
     except BaseException:
-        store.write_document(out, {**found, "seconds": found["seconds"] + time.monotonic() - begin})
+        with suppress(OSError):  # a full disk must not hide what happened
+            store.write_document(out, {**found, "seconds": found["seconds"] + time.monotonic() - begin})
         raise
 
 
@@ -102,7 +104,7 @@ def study_existing(
         known = ", ".join(item.name for item in catalogue.every() if item.existing)
         raise InputError(f"the study {name} trains its own networks; --run is for {known}")
     place = Path(out)
-    folder.free_folder(place, "study")
+    _check_free(place)
     begin, started = time.monotonic(), folder.now()
     analysis = study.existing([os.fspath(run) for run in runs], os.fspath(data) if data else None, options or {})
     with lock.holding(place):
@@ -117,3 +119,10 @@ def study_existing(
         }  # fmt: skip
         document.finish(place, found)
     return store.read_document(place) or {}
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; --out names a new folder for the study")
+    if out.exists() and not all(is_litter(file.name) for file in out.iterdir()):
+        raise InputError(f"{out} is not empty; --out names a new folder for the study")

@@ -17,9 +17,16 @@ def by_seed(runs: Iterable[Trained], value: Callable[[Trained], float]) -> dict[
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
-    """The first less the second, for every seed that both have, in the order of the seeds; finite differences only."""
-    found = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-    return [value for value in found if math.isfinite(value)]
+    """The first less the second, for every seed that both have, in the order of the seeds.
+
+    A seed whose value is not finite, because its run diverged, stays: `finding` then does not decide.
+    """
+    return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+
+
+def is_value(value: float | None) -> bool:
+    """Whether it is a finite number: JSON has no other, and None in their place."""
+    return value is not None and math.isfinite(value)
 
 
 def mean(values: Sequence[float]) -> float:

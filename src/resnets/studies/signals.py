@@ -18,7 +18,11 @@ from resnets.studies.backward import Parts, backward
 
 @dataclass(frozen=True)
 class UnitSignal:
-    """One unit, measured on one batch. Norms of gradients are √batch times Euclidean, whatever the batch's size.
+    """One unit, measured on one batch of B images. Norms of gradients are Euclidean times √B.
+
+    The loss is the mean over the images, so for activations, of which every image has its own, that is the root mean
+    square over the images of the gradient of the summed loss, whatever B. It is not so for weights, which all images
+    share: the part in which the images agree grows with √B, so the figures of weights compare at one B only.
 
     Attributes:
         index: from 0 through all stages, as `NetworkSpec.shortcut_units` counts.

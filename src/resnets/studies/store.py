@@ -15,6 +15,7 @@ from resnets.files import make_folder, write_text
 from resnets.studies.study import Case, Settings, Trained
 
 FORMAT = 1
+ANALYSIS = ("criterion",)  # options that decide how runs are judged, not what they are
 DOCUMENT = "study.json"
 
 
@@ -65,8 +66,15 @@ def settings_from(data: Mapping[str, Any]) -> Settings:
 
 def key(settings: Settings, case: Case) -> str:
     """A digest of what a measure depends on besides the weights: not of which other seeds and depths there are."""
-    told = plain([case.facts, case.overrides, case.spec.to_dict(), settings.options, settings.data, settings.size])
+    told = plain([
+        case.facts, case.overrides, case.spec.to_dict(), of_runs(settings.options), settings.data, settings.size,
+    ])  # fmt: skip
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def of_runs(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without those that only the analysis reads."""
+    return {key: value for key, value in options.items() if key not in ANALYSIS}
 
 
 def note(place: Place, step: int, values: Mapping[str, Any] | None) -> None:
@@ -101,6 +109,14 @@ def _watched(place: Place) -> list[Any]:
         return list(found.get("watched", [])) if found else []
     lines = place.watched.read_text(encoding="utf-8").splitlines()
     return [[line["step"], line["values"]] for line in map(json.loads, lines)]
+
+
+def was_watched(place: Place) -> bool:
+    """Whether something that was watched while this run trained is there, and whole."""
+    try:
+        return bool(_watched(place))
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def kept_any(place: Place) -> dict[str, Any] | None:
@@ -166,7 +182,9 @@ def read_document(out: Path) -> dict[str, Any] | None:
         if found["format"] != FORMAT or not isinstance(found["study"], str):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged or of another version of resnets; choose another --out") from None
+        raise InputError(
+            f"{path} is damaged or of another version of resnets; remove it: the runs beside it are kept"
+        ) from None
     return dict(found)
 
 

@@ -39,6 +39,10 @@ def main() -> None:
             _do(task)
         except InputError as error:
             _say(kind="refused", message=str(error))
+        except OSError as error:  # a full disk, a file where a folder should be
+            where = "" if error.filename is None else f"{error.filename}: "
+            message = f"{where}{error.strerror or error}; the same command goes on when that is mended"
+            _say(kind="refused", message=message)
         except Exception:
             _say(kind="failed", message=traceback.format_exc())
 
@@ -71,13 +75,14 @@ def _do(task: Mapping[str, Any]) -> None:
 
 def _train(study: Study, settings: Settings, case: Case, place: store.Place, device: str) -> None:
     begun = (place.run / "run.json").exists()
-    status = read_info(place.run).get("status") if begun else None
-    if begun and status != "finished" and study.watch is not None:
-        discard(place.run)  # what was watched between its last checkpoint and its end is not known: once more, whole
-        begun = False
+    finished = begun and read_info(place.run).get("status") == "finished"
+    if begun and study.watch is not None and not (finished and store.was_watched(place)):
+        discard(place.run)  # what was watched (between its last checkpoint and its end) is not known: once more, whole
+        begun = finished = False
     if not begun:
         place.watched.unlink(missing_ok=True)
-    probe = study.watch(case, place.seed, settings) if study.watch is not None and status != "finished" else None
+        place.measures.unlink(missing_ok=True)  # of a run that is no more
+    probe = study.watch(case, place.seed, settings) if study.watch is not None and not finished else None
     train(
         settings.data, arch=case.spec, recipe=settings.recipe, overrides={**settings.overrides, **case.overrides},
         seed=place.seed, out=place.run, size=settings.size, threads=None if begun else 1, device=device,

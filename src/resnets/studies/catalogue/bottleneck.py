@@ -8,6 +8,7 @@ from resnets.architecture import spec
 from resnets.errors import InputError
 from resnets.studies import economies
 from resnets.studies.curves import training_curves
+from resnets.studies.depths import only
 from resnets.studies.economies import cost, runs_of
 from resnets.studies.statistics import differences, finding
 from resnets.studies.study import Analysis, Case, Preset, Settings, Study, Trained
@@ -24,9 +25,9 @@ def cases(settings: Settings) -> list[Case]:
     """As many units of either kind in every stage, of equal width in the 3x3: 18 w² against 17 w² operations a place.
 
     Raises:
-        InputError: a depth that is not 6n+2, with which basic units are counted.
+        InputError: several depths, or one that is not 6n+2, with which basic units are counted.
     """
-    depth = settings.depths[0]
+    depth = only("bottleneck", settings.depths)
     if depth < 8 or (depth - 2) % 6:
         raise InputError(f"bottleneck counts depth with basic units, 6n+2 such as 14 or 20, not {depth}")
     names = {"basic": f"resnet{depth}-basic", "bottleneck": f"resnet{(depth - 2) // 6 * 9 + 2}-bottleneck"}
@@ -51,7 +52,7 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
         ),
         finding(
             "At equal operations, bottleneck units give a lower training loss than basic ones",
-            differences(*([run.training_loss for run in runs] for runs in _ended(narrow, basic))),
+            differences([run.training_loss for run in narrow], [run.training_loss for run in basic]),
             unit="nats of training loss", positive=False,
         ),
     ]  # fmt: skip
@@ -65,16 +66,6 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
         ],
         measures=costs,
     )  # fmt: skip
-
-
-def _ended(first: Sequence[Trained], second: Sequence[Trained]) -> tuple[list[Trained], list[Trained]]:
-    """The pairs of which neither diverged: such a loss is infinite."""
-    pairs = [
-        (one, other)
-        for one, other in zip(first, second, strict=True)
-        if one.diverged is None and other.diverged is None
-    ]
-    return [one for one, _ in pairs], [other for _, other in pairs]
 
 
 def _verdict(shown: str, costs: dict[str, list[int | None]]) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from resnets.errors import InputError
 from resnets.studies import compared, curves, papers
+from resnets.studies.depths import check_basic
 from resnets.studies.statistics import differences, finding
-from resnets.studies.study import Analysis, Case, Preset, Settings, Study, Table, Trained
+from resnets.studies.study import Analysis, Case, Finding, Preset, Settings, Study, Table, Trained
 
 KINDS = ("plain", "residual")
 PAPER = (
@@ -20,6 +21,7 @@ def cases(settings: Settings) -> list[Case]:
     """Plain and residual networks of every depth 6n+2, widths as the settings say."""
     if len(set(settings.depths)) < 2:
         raise InputError("degradation compares depths: give at least two, as in --depths 20 56")
+    check_basic(settings.depths)
     found = []
     for depth in settings.depths:
         for kind in KINDS:
@@ -54,21 +56,28 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
             rises["residual"], unit=unit, positive=False, paper=PAPER,
         ),
     ]  # fmt: skip
-    worse, apart, better = (item.shown == "shown" for item in found)
-    residual = "trains better" if better else (
-        "trains worse too" if found[2].shown == "opposite" else "is not shown to train better or worse"
-    )  # fmt: skip
-    verdict = (
-        f"Does the deeper plain network train worse? {'Yes' if worse else 'Not shown at this scale'}:"
-        f" {found[0].effect:+.1f} points from {shallow} to {deep} layers. The deeper residual network {residual}"
-        f" ({found[2].effect:+.1f} points)."
-        + (" What depth costs plain networks, it does not cost residual ones." if apart and found[2].shown != "opposite"
-           else " What depth costs residual networks is less than what it costs plain ones." if apart else "")
-    )  # fmt: skip
+    verdict = _verdict(found, shallow, deep)
     return Analysis(
         verdict, found, tables=[_table(settings, trained)], charts=curves.training_curves(settings, trained),
         measures={"rise_by_seed": rises},
     )  # fmt: skip
+
+
+def _verdict(found: Sequence[Finding], shallow: int, deep: int) -> str:
+    worse, apart, better = (item.shown for item in found)
+    plain = {"shown": "Yes", "opposite": "No, it trains better", "not shown": "Not shown at this scale"}[worse]
+    residual = {
+        "shown": "trains better", "opposite": "trains worse too", "not shown": "is not shown to train better or worse",
+    }[better]  # fmt: skip
+    text = (
+        f"Does the deeper plain network train worse? {plain}: {found[0].effect:+.1f} points from {shallow} to {deep}"
+        f" layers. The deeper residual network {residual} ({found[2].effect:+.1f} points)."
+    )
+    if apart != "shown" or worse != "shown":
+        return text
+    if better == "shown":
+        return f"{text} What depth costs plain networks, it does not cost residual ones."
+    return f"{text} Depth costs residual networks {found[1].effect:.1f} points less than plain ones."
 
 
 def _table(settings: Settings, trained: Sequence[Trained]) -> Table:

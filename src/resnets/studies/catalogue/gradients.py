@@ -6,6 +6,7 @@ ones hard to train. [I] equation 5: through identity shortcuts a gradient reache
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnets.architecture import spec
 from resnets.studies import gradient_charts as charts
+from resnets.studies.depths import check_basic
 from resnets.studies.flow import LIMIT, flow
 from resnets.studies.gradient_charts import KINDS, NORMS, Look, last_look, look_at, mean_share, orders_by_step
 from resnets.studies.gradient_tables import orders_table, units_table
@@ -31,7 +33,12 @@ _Y = "1902.08129 (mean-field theory of batch normalisation): in plain networks w
 
 
 def cases(settings: Settings) -> list[Case]:
-    """Plain and residual, with and without batch normalisation, at every depth."""
+    """Plain and residual, with and without batch normalisation, at every depth.
+
+    Raises:
+        InputError: a depth that is not 6n+2.
+    """
+    check_basic(settings.depths)
     width = int(settings.options.get("width", 16))
     found = []
     for depth in settings.depths:
@@ -71,13 +78,12 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
 
 
 def _orders(trained: Sequence[Trained], kind: str, norm: str, depth: int, *, last: bool = False) -> dict[int, float]:
-    """Seed → log10 of the gradient at the first unit over that at the last."""
+    """Seed → log10 of the gradient at the first unit over that at the last; nan if no look found finite figures."""
     found = {}
     for run in trained:
         if (run.case.facts["kind"], run.case.facts["norm"], run.case.facts["depth"]) == (kind, norm, depth):
             look = last_look(run) if last else look_at(run, 0)
-            if look is not None:
-                found[run.seed] = look.flow.orders
+            found[run.seed] = math.nan if look is None else look.flow.orders
     return found
 
 
@@ -142,32 +148,43 @@ def _shares(trained: Sequence[Trained], depth: int, *, last: bool) -> list[float
         if (run.case.facts["kind"], run.case.facts["norm"], run.case.facts["depth"]) == ("residual", "batch", depth)
     ]  # fmt: skip
     found = [mean_share(last_look(run) if last else look_at(run, 0)) for run in runs]
-    return [share for share in found if share is not None]
+    return [math.nan if share is None else share for share in found]
 
 
 def _verdict(found: Mapping[str, Finding], deep: int) -> str:
-    """Sentences, each of which a finding bears out."""
-    vanishes, arrives, healthy, steadier = (found[key] for key in ("vanishes", "arrives", "healthy", "steadier"))
-    said = [
-        f"Without normalisation the gradient of plain-{deep} vanishes before training ({vanishes.effect:+.1f} orders of"
-        " magnitude from the last unit to the first)"
-        if vanishes.shown == "shown"
-        else f"Without normalisation it is not shown that the gradient of plain-{deep} vanishes"
-    ]
-    if arrives.shown == "shown":
-        said[0] += f"; through shortcuts it arrives {arrives.effect:.1f} orders stronger"
-    if healthy.shown == "shown":
-        later = found["healthy after"]
-        said.append(
-            f"With batch normalisation it does not vanish in plain-{deep} ({healthy.effect:+.1f} orders before training"
-            + (f", {later.effect:+.1f} at the end of it" if later.shown == "shown" else "")
-            + "): as [R] argues, a vanishing gradient is not what keeps deep plain networks from training well"
-        )
-    else:
-        said.append(f"With batch normalisation it is not shown whether it vanishes in plain-{deep}")
-    if steadier.shown == "shown":
-        said.append(f"But shortcuts keep it steadier on its way, by {steadier.effect:.1f} orders before training")
-    return ". ".join(said) + "."
+    """Sentences, each of which a finding bears out: three answers to each, as the effect of one not shown is noise."""
+    vanishes, arrives, healthy, later, steadier = (
+        found[key] for key in ("vanishes", "arrives", "healthy", "healthy after", "steadier")
+    )
+    way = "orders of magnitude from the last unit to the first"
+    without = {
+        "shown": f"the gradient of plain-{deep} vanishes before training ({vanishes.effect:+.1f} {way})",
+        "opposite": f"the gradient of plain-{deep} does not vanish before training ({vanishes.effect:+.1f} {way})",
+        "not shown": f"it is not shown whether the gradient of plain-{deep} vanishes before training",
+    }[vanishes.shown]
+    through = {
+        "shown": f"; through shortcuts it arrives {arrives.effect:.1f} orders stronger",
+        "opposite": f"; through shortcuts it arrives {-arrives.effect:.1f} orders weaker",
+        "not shown": "; it is not shown whether through shortcuts it arrives stronger",
+    }[arrives.shown]
+    after = {
+        "shown": f"; at the end of training it does not vanish ({later.effect:+.1f})",
+        "opposite": f"; at the end of training it has vanished ({later.effect:+.1f})",
+        "not shown": "; whether it has vanished at the end of training is not shown",
+    }[later.shown]
+    before = {
+        "shown": f"it does not vanish in plain-{deep} before training ({healthy.effect:+.1f} orders)",
+        "opposite": f"it vanishes in plain-{deep} before training all the same ({healthy.effect:+.1f} orders)",
+        "not shown": f"it is not shown whether it vanishes in plain-{deep} before training",
+    }[healthy.shown]
+    if healthy.shown == later.shown == "shown":
+        after += ": as [R] argues, a vanishing gradient is not what keeps deep plain networks from training well"
+    steady = {
+        "shown": f"Shortcuts keep it steadier on its way, by {steadier.effect:.1f} orders before training",
+        "opposite": f"Shortcuts make it change by {-steadier.effect:.1f} orders more on its way before training",
+        "not shown": "It is not shown whether shortcuts keep it steadier on its way",
+    }[steadier.shown]
+    return f"Without normalisation {without}{through}. With batch normalisation {before}{after}. {steady}."
 
 
 def existing(runs: Sequence[str], data: str | None, options: Mapping[str, Any]) -> Analysis:

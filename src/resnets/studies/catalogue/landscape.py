@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from resnets.architecture import spec
 from resnets.studies.curves import spread
-from resnets.studies.seedwise import answer, by_seed, gathered, line, mean, paired
+from resnets.studies.depths import check_basic
+from resnets.studies.seedwise import answer, by_seed, gathered, is_value, line, mean, paired
 from resnets.studies.statistics import finding
 from resnets.studies.study import Analysis, Case, Chart, Finding, Preset, Settings, Study, Table, Trained
 
@@ -29,7 +30,12 @@ _DEFAULTS = MappingProxyType({"reach": 1.0, "points": 13, "line_points": 31, "im
 
 
 def cases(settings: Settings) -> list[Case]:
-    """Plain and residual networks of every depth 6n+2."""
+    """Plain and residual networks of every depth 6n+2.
+
+    Raises:
+        InputError: another depth.
+    """
+    check_basic(settings.depths)
     width = int(settings.options.get("width", 16))
     found = []
     for depth in settings.depths:
@@ -72,7 +78,9 @@ def _measured(run: Run, data: str | None, options: Mapping[str, Any]) -> dict[st
 
 
 def roughness(run: Trained) -> float:
-    """Percent of the square's curvature that is negative: see `curvature.non_convexity`."""
+    """Percent of the square's curvature that is negative: see `curvature.non_convexity`; nan if the run diverged."""
+    if run.diverged is not None or not run.measured:
+        return math.nan
     from resnets.studies.curvature import non_convexity
 
     return non_convexity(_square(run), _step(run))
@@ -91,13 +99,16 @@ def _step(run: Trained) -> float:
 def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
     """How convex the surfaces are, plain against residual, paired by seed, which draws the directions too."""
     measured = [run for run in trained if run.diverged is None and run.measured]
-    found, said = _findings(measured), []
+    found, said = _findings(trained), []
     for name, seeds in _by_case(measured).items():
-        said.append(f"{name} {mean([roughness(run) for run in seeds]):.1f} %")
+        known = [value for run in seeds if is_value(value := roughness(run))]
+        said.append(f"{name} {mean(known):.1f} %" if known else f"{name} not known")
     if not measured:
         return Analysis("Not decided: no run was finished.", [])
     told = answer(found, "at every depth compared, the surface of the plain network is the less convex one")
     verdict = f"{told}Part of the curvature around the weights that is negative: {', '.join(said)}."
+    if lost := len(trained) - len(measured):
+        verdict += f" {lost} of {len(trained)} runs diverged and are left out of these."
     return Analysis(verdict, found, tables=[_table(measured)], charts=_charts(measured))
 
 
@@ -133,9 +144,10 @@ def _table(runs: Sequence[Trained]) -> Table:
     rows = []
     for name, seeds in _by_case(runs).items():
         losses = [run.measured["line"]["loss"] for run in seeds]
+        there = [math.nan if (loss := each[len(each) // 2]) is None else loss for each in losses]
         rows.append([
             name, spread([run.training_error for run in seeds if run.curve]),
-            spread([each[len(each) // 2] for each in losses], digits=3), spread([_rise(each) for each in losses]),
+            spread(there, digits=3), spread([_rise(each) for each in losses]),
             spread([roughness(run) for run in seeds], digits=1),
             spread([negative_share(_square(run), _step(run)) for run in seeds], digits=1),
         ])  # fmt: skip
@@ -150,19 +162,15 @@ def _table(runs: Sequence[Trained]) -> Table:
 
 
 def _rise(losses: Sequence[float | None]) -> float:
-    finite = [value for value in losses if value is not None and _finite(value)]
+    finite = [value for value in losses if value is not None and is_value(value)]
     return mean(finite) if finite else math.nan
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def _charts(runs: Sequence[Trained]) -> list[Chart]:
     lines = []
     for name, seeds in _by_case(runs).items():
         rows = [
-            {x: z for x, z in zip(run.measured["line"]["x"], run.measured["line"]["loss"], strict=True) if _finite(z)}
+            {x: z for x, z in zip(run.measured["line"]["x"], run.measured["line"]["loss"], strict=True) if is_value(z)}
             for run in seeds
         ]
         lines.append(line(name, gathered(rows), group=str(seeds[0].case.facts["kind"]), log=True))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnets.architecture import spec
 from resnets.studies import lesionfigures as figures
+from resnets.studies.depths import check_basic
 from resnets.studies.seedwise import answer, by_seed, mean, paired
 from resnets.studies.statistics import finding
 from resnets.studies.study import Analysis, Case, Finding, Preset, Settings, Study, Trained
@@ -29,7 +31,12 @@ _DEFAULTS = MappingProxyType({"images": None, "draws": 7, "most": 20, "path_imag
 
 
 def cases(settings: Settings) -> list[Case]:
-    """Plain and residual networks of every depth 6n+2; of those that `residual_only` names, only the residual one."""
+    """Plain and residual networks of every depth 6n+2; of those that `residual_only` names, only the residual one.
+
+    Raises:
+        InputError: another depth.
+    """
+    check_basic(settings.depths)
     width = int(settings.options.get("width", 16))
     found = []
     for depth in settings.depths:
@@ -76,20 +83,32 @@ def _measured(run: Run, data: str | None, options: Mapping[str, Any]) -> dict[st
 
 
 def damage(run: Trained) -> float:
-    """Points of error that the deletion of one unit costs, mean over the units that keep their shape."""
+    """Points of error that the deletion of one unit costs, mean over those that keep their shape; nan: diverged."""
+    if not run.measured:
+        return math.nan
     found = run.measured
     return mean([found["single"][str(unit)] for unit in found["keeping"]]) - float(found["error"])
 
 
 def first_share(run: Trained) -> float:
-    """Percent of the damage of the most deletions that the first one does already, both as means over draws."""
+    """Percent of the damage of the most deletions that the first one does already, both as means over draws.
+
+    nan if the run diverged.
+    """
+    if not run.measured:
+        return math.nan
     found = run.measured
     most = mean(found["several"][-1]) - found["error"]
     return 100 * (mean(found["several"][0]) - found["error"]) / most if most > 0 else 0.0
 
 
 def order_correlation(run: Trained) -> float:
-    """Kendall's rank correlation, over the permutations, of their tau with the error; 0 if either is constant."""
+    """Kendall's rank correlation, over the permutations, of their tau with the error; 0 if either is constant.
+
+    nan if the run diverged.
+    """
+    if not run.measured:
+        return math.nan
     from scipy import stats
 
     taus, errors = zip(*run.measured["permuted"], strict=True)
@@ -98,7 +117,12 @@ def order_correlation(run: Trained) -> float:
 
 
 def effective_length(run: Trained) -> float:
-    """Mean length in units of the paths, weighed by the gradient that they carry: their number times its norm."""
+    """Mean length in units of the paths, weighed by the gradient that they carry: their number times its norm.
+
+    nan if the run diverged, or a norm is not finite.
+    """
+    if not run.measured:
+        return math.nan
     return sum(length * share for length, share in enumerate(figures.gradient_shares(run.measured["paths"])))
 
 
@@ -107,19 +131,21 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
     measured = [run for run in trained if run.diverged is None and run.measured]
     found: list[Finding] = []
     said: list[str] = []
-    for runs in figures.comparable(measured).values():
+    for runs in figures.comparable(trained).values():
         of_kind = {kind: [run for run in runs if run.case.facts["kind"] == kind] for kind in ("plain", "residual")}
         plain, residual = of_kind["plain"], of_kind["residual"]
         depth = runs[0].case.facts["depth"]
         if plain and residual:
             found += _compared(depth, plain, residual)
         for group in (plain, residual):
-            if group:
-                said.append(f"{mean([damage(run) for run in group]):+.1f} points in {group[0].case.name}")
+            if known := [damage(run) for run in group if run.measured]:
+                said.append(f"{mean(known):+.1f} points in {group[0].case.name}")
         found += _alone(depth, residual)
     costs = [item for item in found if item.paper == _DELETED]
     told = answer(costs, "it costs the plain network more than the residual one")
     verdict = f"{told}Deleting one unit raises the error by {', '.join(said)} (mean over units and seeds)."
+    if lost := len(trained) - len(measured):
+        verdict += f" {lost} of {len(trained)} runs diverged and are left out of these."
     if not measured:
         verdict = "Not decided: no run was finished."
     return Analysis(
@@ -143,16 +169,22 @@ def _compared(depth: int, plain: Sequence[Trained], residual: Sequence[Trained])
 
 
 def _alone(depth: int, residual: Sequence[Trained]) -> list[Finding]:
-    found = []
-    if shuffled := [order_correlation(run) for run in residual if run.measured["permuted"]]:
+    found: list[Finding] = []
+
+    def of(what: str) -> list[Trained]:
+        """The runs that have it, and those that diverged; none without one of the former."""
+        there = [run for run in residual if not run.measured or run.measured[what]]
+        return there if any(run.measured for run in there) else []
+
+    if shuffled := [order_correlation(run) for run in of("permuted")]:
         found.append(
             finding(
                 f"the nearer the order of the residual network's units is to the trained one, the lower its error"
                 f" ({depth} layers)", shuffled, unit="rank correlation", positive=False, paper=_SHUFFLED,
             )
         )  # fmt: skip
-    if followed := [run for run in residual if run.measured["paths"]]:
-        half = followed[0].measured["units"] / 2
+    if followed := of("paths"):
+        half = next(run.measured["units"] for run in followed if run.measured) / 2
         found.append(
             finding(
                 f"the paths that carry the gradient of the residual network of {depth} layers are on average shorter"
@@ -169,7 +201,7 @@ STUDY = Study(
     title="Lesions",
     question="Does deleting a unit from a trained network cost a plain network more than a residual one?",
     source="[V] Veit, Wilber and Belongie, Residual Networks Behave Like Ensembles of Relatively Shallow Networks,"
-    " arXiv 1605.06431, sections 4.1 to 4.4, figures 3, 5 and 6",
+    " arXiv 1605.06431, sections 4.1 to 4.3 and 'The importance of short paths in residual networks', figures 3, 5, 6",
     effect="Deleting one unit destroys a plain network and hardly hurts a residual one; the error of the latter rises"
     " smoothly with the number of deleted units; short paths carry its gradient.",
     departs="The plain network is the residual one without its shortcuts, not VGG, and a unit of two layers is deleted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from resnets.studies import compared, curves, papers
@@ -69,13 +70,14 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
 def _verdict(found: Sequence[Finding], what: str) -> str:
     full = [item for item in found if item.claim.startswith(LABELS["full-preactivation"])]
     after = [item for item in found if item not in full]
-    shown = sum(item.shown == "shown" for item in full)
-    worse = sum(item.shown == "shown" for item in after)
-    effects = "; ".join(f"{item.effect:+.2f} {item.unit}" for item in full)
+    shown, dearer = (sum(item.shown == word for item in full) for word in ("shown", "opposite"))
+    worse, better = (sum(item.shown == word for item in after) for word in ("shown", "opposite"))
+    effects = "; ".join(f"{item.effect:+.2f} {item.unit}" if math.isfinite(item.effect) else "–" for item in full)
     return (
         f"Is full pre-activation better than the original order? A lower {what} is shown in {shown} of {len(full)}"
-        f" networks ({effects}). Of {len(after)} comparisons with orders that put something after the addition, {worse}"
-        " are shown to be worse."
+        f" networks{f', a higher one in {dearer}' if dearer else ''} ({effects}). Of {len(after)} comparisons of other"
+        f" orders with the original, {worse} {'is' if worse == 1 else 'are'} shown to be worse"
+        f"{f', {better} to be better' if better else ''}."
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from resnets.architecture import spec
 from resnets.studies import economies
 from resnets.studies.curves import training_curves
-from resnets.studies.economies import cost, fitted_error, runs_of
+from resnets.studies.depths import check_basic, only
+from resnets.studies.economies import cost, gap, runs_of
 from resnets.studies.statistics import differences, finding
 from resnets.studies.study import Analysis, Case, Finding, Preset, Settings, Study, Trained
 
@@ -27,20 +28,21 @@ _MADE = {"average": "global average pooling", "flat": "a flat head", "flat, hidd
 
 
 def cases(settings: Settings) -> list[Case]:
-    """One network under three heads: pooled, flattened, and flattened with hidden layers as VGG has them."""
+    """One network under three heads: pooled, flattened, and flattened with hidden layers as VGG has them.
+
+    Raises:
+        InputError: several depths, or one that is not 6n+2.
+    """
+    depth = only("pooling", settings.depths)
+    check_basic([depth])
     width = int(settings.options["width"])
-    network = spec(f"resnet{settings.depths[0]}", widths=(width, 2 * width, 4 * width), stem_width=width)
+    network = spec(f"resnet{depth}", widths=(width, 2 * width, 4 * width), stem_width=width)
     flat, hidden = network.replace(head="flat"), tuple(settings.options["hidden"])
     return [
         Case("average", network, {"kind": "average"}),
         Case("flat", flat, {"kind": "flat"}),
         Case("flat-hidden", flat.replace(head_widths=hidden), {"kind": "flat, hidden", "hidden": list(hidden)}),
     ]
-
-
-def gap(run: Trained) -> float:
-    """Test error less training error, in points, both of images that are not augmented."""
-    return run.test_error - fitted_error(run)
 
 
 def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
@@ -66,7 +68,8 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
     saved = f"{100 * (1 - few / many):.0f} % fewer parameters" if few and many else "fewer parameters"
     return Analysis(
         f"Global average pooling has {saved} than {_MADE['flat, hidden']}. Over-fitting: {_said(found[0])}; test error:"
-        f" {_said(found[1])}.",
+        f" {_said(found[1])}. Against {_MADE['flat']} without hidden layers, over-fitting: {_said(found[2])};"
+        f" test error: {_said(found[3])}.",
         found, tables=[economies.table(trained, "[NiN] table 5: test error, %", _PUBLISHED)],
         charts=[
             economies.errors_chart(trained, "Images not augmented; means over the seeds."),

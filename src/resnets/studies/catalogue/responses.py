@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 
 from resnets.architecture import spec
 from resnets.studies.curves import spread
-from resnets.studies.seedwise import answer, by_seed, gathered, line, mean, paired
+from resnets.studies.depths import check_basic
+from resnets.studies.seedwise import answer, by_seed, gathered, is_value, line, mean, paired
 from resnets.studies.statistics import finding
 from resnets.studies.study import Analysis, Case, Chart, Finding, Line, Preset, Settings, Study, Table, Trained
 
@@ -23,7 +25,12 @@ _UNIT = "standard deviation"
 
 
 def cases(settings: Settings) -> list[Case]:
-    """Plain and residual networks of every depth 6n+2; of those that `residual_only` names, only the residual one."""
+    """Plain and residual networks of every depth 6n+2; of those that `residual_only` names, only the residual one.
+
+    Raises:
+        InputError: another depth.
+    """
+    check_basic(settings.depths)
     width = int(settings.options.get("width", 16))
     found = []
     for depth in settings.depths:
@@ -70,20 +77,26 @@ def existing(runs: Sequence[str], data: str | None, options: Mapping[str, Any]) 
 
 
 def strength(run: Trained) -> float:
-    """Mean of the standard deviations of all layers' responses."""
-    return mean(run.measured["std"])
+    """Mean of the standard deviations of all layers' responses; nan if it diverged or one is not finite."""
+    return mean(run.measured["std"]) if _whole(run) else math.nan
+
+
+def _whole(run: Trained) -> bool:
+    return run.diverged is None and bool(run.measured) and all(map(is_value, run.measured["std"]))
 
 
 def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
     """Mean response by network: plain against residual of equal depth, and residual ones against deeper ones."""
-    measured = [run for run in trained if run.diverged is None and run.measured]
+    measured = [run for run in trained if _whole(run)]
     if not measured:
-        return Analysis("Not decided: no run was finished.", [])
-    found = _findings(measured)
+        return Analysis("Not decided: no run was finished with finite responses.", [])
+    found = _findings(trained)
     said = [f"{name} {mean([strength(run) for run in seeds]):.3f}" for name, seeds in _by_case(measured).items()]
     against = [item for item in found if item.paper == _SMALLER]
     told = answer(against, "at every depth compared, the residual network responds less than the plain one")
     verdict = f"{told}Mean standard deviation of the layers' responses: {', '.join(said)}."
+    if lost := len(trained) - len(measured):
+        verdict += f" {lost} of {len(trained)} runs diverged or have no finite responses: left out of the means."
     return Analysis(verdict, found, tables=[_table(measured)], charts=_charts(measured))
 
 
