@@ -22,16 +22,21 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return text + (f" ({len(values) - len(finite)} diverged)" if len(finite) < len(values) else "")
 
 
-def training_curves(settings: Settings, trained: Sequence[Trained]) -> list[Chart]:
-    """Training error and, where images were held out, validation error against iterations, a line a case."""
+def training_curves(settings: Settings, trained: Sequence[Trained], *, by: str = "group", of: str = "") -> list[Chart]:
+    """Training error and, where images were held out, validation error against iterations, a line a case.
+
+    Cases that share the fact `by` share a colour; `of` tells charts of several groups apart.
+    """
     names = list(dict.fromkeys(run.case.name for run in trained))
-    charts = [_curves(settings, trained, names, "training")]
+    charts = [_curves(settings, trained, names, "training", by, of)]
     if any(record.get("validation") for run in trained for record in run.curve):
-        charts.append(_curves(settings, trained, names, "validation"))
+        charts.append(_curves(settings, trained, names, "validation", by, of))
     return [chart for chart in charts if chart.lines]
 
 
-def _curves(settings: Settings, trained: Sequence[Trained], names: Sequence[str], split: str) -> Chart:
+def _curves(
+    settings: Settings, trained: Sequence[Trained], names: Sequence[str], split: str, by: str, of: str
+) -> Chart:
     lines = []
     for name in names:
         runs = [run for run in trained if run.case.name == name and run.curve and run.diverged is None]
@@ -49,14 +54,15 @@ def _curves(settings: Settings, trained: Sequence[Trained], names: Sequence[str]
                 name, steps, [float(np.mean(column)) for column in columns],
                 low=[max(0.0, found[1]) for found in ranges] or None,
                 high=[min(100.0, found[2]) for found in ranges] or None,
-                group=str(runs[0].case.facts.get("group", name)),
+                group=str(runs[0].case.facts.get(by, name)),
             )
         )  # fmt: skip
     marks = [(float(step), "rate / 10") for step in settings.overrides.get("milestones", ())]
     what = "The training images, augmented, over each epoch." if split == "training" else "The images held out."
     band = " Mean over the seeds; the band is its 95 % interval." if len(settings.seeds) > 2 else ""
+    suffix, where = (f"-{of.split()[0]}", f", {of}") if of else ("", "")
     return Chart(
-        f"{split}-error", f"{split.capitalize()} error while training", f"{what}{band}", "iterations",
+        f"{split}-error{suffix}", f"{split.capitalize()} error while training{where}", f"{what}{band}", "iterations",
         f"{split} error, %", lines=lines, marks=marks,
     )  # fmt: skip
 

@@ -206,7 +206,7 @@ STUDY = Study(
     " scale the deeper networks have 32 layers, not 56 and 110.",
     presets={
         "minutes": Preset(
-            "digits", 3, "paper", _RECIPE, "Twenty layers, where the plain network still trains well, and 32, where it"
+            "digits", 5, "paper", _RECIPE, "Twenty layers, where the plain network still trains well, and 32, where it"
             " begins to fail; half the paper's width, for time.", depths=(20, 32), options={**_DEFAULTS, "width": 8},
         ),
         "hours": Preset(

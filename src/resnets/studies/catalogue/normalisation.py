@@ -123,11 +123,15 @@ def _steps(groups: Groups, seeds: Sequence[int], loss: float, planned: int) -> F
 
 
 def _drifts(groups: Groups, seeds: Sequence[int], rate: float | None) -> Finding:
+    if rate is None:
+        rate = min(run.case.facts["rate"] for runs in groups.values() for run in runs)
+        where = f"the smallest rate, {rate:g}, as no rate is stable for both in all seeds"
+    else:
+        where = f"the rate {rate:g}, the largest stable for both"
     values = []
     for seed in seeds:
         batch, none = (drift_at(groups[norm, seed], rate) for norm in ("batch", "none"))
         values.append(math.log2(batch / none) if batch and none else math.nan)
-    where = "one rate, stable for both" if rate is None else f"the rate {rate:g}, the largest stable for both"
     claim = f"At {where}, a step moves the mean of the units' outputs less with batch normalisation than without"
     return finding(claim, values, unit="doublings of the drift", positive=False, paper=_DRIFT_PAPER)
 

@@ -62,7 +62,13 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
             compared.bars(
                 settings, trained, labels=LABELS, caption="[I] table 2 has the test errors at 110 and 164 layers."
             ),
-            *curves.training_curves(settings, trained),
+            *(
+                chart
+                for _, group in groups
+                for chart in curves.training_curves(
+                    settings, [run for run in trained if run.case.facts["group"] == group], by="variant", of=group
+                )
+            ),
         ],
     )  # fmt: skip
 

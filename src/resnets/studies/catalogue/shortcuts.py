@@ -55,7 +55,7 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
                                paper_column="[I] table 1, ResNet-110")],
         charts=[
             compared.bars(settings, trained, labels=LABELS, caption="[I] table 1 has the test errors at 110 layers."),
-            *curves.training_curves(settings, trained),
+            *curves.training_curves(settings, trained, by="variant"),
         ],
     )  # fmt: skip
 
