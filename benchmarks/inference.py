@@ -21,6 +21,7 @@ import logging
 import os
 import random
 import shlex
+import signal
 import statistics
 import sys
 import tempfile
@@ -124,6 +125,8 @@ def within(seconds: float) -> Iterator[None]:
         late.set()
         _thread.interrupt_main()
 
+    # A shell starts what runs in its background with SIGINT ignored, and then nothing would be interrupted.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(seconds, stop)
     timer.start()
     try:
@@ -134,6 +137,7 @@ def within(seconds: float) -> Iterator[None]:
         raise
     finally:
         timer.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 Rates = dict[str, list[float | None]]
