@@ -122,7 +122,7 @@ def document(count: int = 5, **changes: Any) -> dict[str, Any]:
         "options": {"widths": [8, 16, 32]}, "size": 8,
         "command": "resnets study degradation --scale minutes --out studies/degradation",
         "versions": {"resnets": "0.1.0", "torch": "2.11.0", "python": "3.12.3"},
-        "hardware": {"processor": "two slow cores", "cores": 2, "gpu": None}, "commit": "0123abcd" * 5,
+        "hardware": {"processor": "two slow cores", "cores": 2, "gpu": None},
         "started": "2026-11-21T09:00:00+00:00", "finished": "2026-11-21T09:05:12+00:00", "seconds": 312.5,
         "cases": cases, "runs": runs, "findings": [asdict(one) for one in findings],
         "tables": [asdict(one) for one in tables], "charts": [asdict(one) for one in charts()],
@@ -134,7 +134,7 @@ def document(count: int = 5, **changes: Any) -> dict[str, Any]:
 
 def without_runs() -> dict[str, Any]:
     """What `--run` and `--diagnose` leave: no runs of its own, no scale, no recipe."""
-    nothing = dict.fromkeys(("scale", "why", "recipe", "size", "commit", "finished", "data"))
+    nothing = dict.fromkeys(("scale", "why", "recipe", "size", "finished", "data"))
     return document(
         1, cases=[], runs=[], seeds=[], depths=[], overrides={}, options={}, findings=[], tables=[], **nothing
     )

@@ -23,6 +23,7 @@ def settings(name: str, scale: str, **changes: object) -> Settings:
     found = {
         "scale": scale, "data": preset.data, "seeds": tuple(range(preset.seeds)), "recipe": preset.recipe,
         "overrides": preset.overrides, "depths": preset.depths, "options": preset.options, "size": preset.size,
+        "criterion": preset.criterion,
     }  # fmt: skip
     return Settings(**{**found, **changes})
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from resnets.data import Batch
 from resnets.evaluation import evaluate
-from resnets.studies.catalogue.landscape import analyse, cases, existing
+from resnets.studies.catalogue.landscape import analyse, existing
+from resnets.studies.compared import pairs as cases
 from resnets.studies.curvature import negative_share, non_convexity, principal_curvatures
 from resnets.studies.study import Settings, Trained
 from resnets.studies.surfaces import landscape, random_direction, steps, surface

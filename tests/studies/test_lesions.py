@@ -16,7 +16,8 @@ from torch import nn
 
 from resnets.errors import InputError
 from resnets.models import build
-from resnets.studies.catalogue.lesions import analyse, cases, existing
+from resnets.studies.catalogue.lesions import analyse, existing
+from resnets.studies.compared import pairs as cases
 from resnets.studies.lesioning import deleted, error, keeping_shape, through, zeroed
 from resnets.studies.lesioning import lesions as measure
 from resnets.studies.pathlengths import Paths, path_lengths

@@ -117,7 +117,7 @@ def test_findings_without_an_interval_say_so(tmp_path):
 
 def test_what_else_the_page_says(whole):
     document, text = DOCUMENT, Page(whole).text
-    for key in ("question", "verdict", "why", "departs", "command", "commit", "started", "effect", "source"):
+    for key in ("question", "verdict", "why", "departs", "command", "started", "effect", "source"):
         assert document[key] in text, key
     for words in (
         "5 min 12 s",

@@ -12,7 +12,8 @@ from torch import nn
 
 from resnets.errors import InputError
 from resnets.models import save_weights
-from resnets.studies.catalogue.responses import analyse, cases, existing
+from resnets.studies.catalogue.responses import analyse, existing
+from resnets.studies.compared import pairs as cases
 from resnets.studies.layerresponses import layer_responses
 from resnets.studies.study import Settings, Trained
 

@@ -7,8 +7,6 @@ the two paths are given copies of x of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +17,7 @@ from resnets.errors import InputError
 from resnets.models.network import ResNet
 from resnets.models.shortcuts import Gating
 from resnets.models.units import Unit
+from resnets.studies.borrowing import borrowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +118,7 @@ def backward(net: nn.Module, images: Tensor, targets: Tensor) -> Backward:
     if not isinstance(net, ResNet):
         raise InputError("signals are measured by unit, and this network has no units; give a residual or a plain one")
     device = next(net.parameters()).device
-    with _borrowed(net, device), torch.enable_grad():
+    with borrowed(net), torch.enable_grad():
         stem = net.entry(images.to(device))
         x, passed = stem, []
         for unit in net.each_unit():
@@ -136,24 +135,6 @@ def backward(net: nn.Module, images: Tensor, targets: Tensor) -> Backward:
         found = torch.autograd.grad(stem, weights, gradient) if weights else ()
     outputs = tuple(local.y.detach() for local in passed)
     return Backward(float(loss.detach()), stem.detach(), tuple(found), outputs, tuple(parts[::-1]))
-
-
-@contextmanager
-def _borrowed(net: nn.Module, device: torch.device) -> Iterator[None]:
-    """The network in training mode; afterwards modes, buffers and the random numbers are as they were."""
-    modes = [(module, module.training) for module in net.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(0)  # dropout: the same at every look
-        net.train()
-        try:
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
-            with torch.no_grad():
-                for buffer, kept in buffers:
-                    buffer.copy_(kept)
 
 
 def _leaf(x: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ from typing import Any
 
 from resnets.architecture import NetworkSpec, spec
 from resnets.studies import curves
+from resnets.studies.depths import check_basic
 from resnets.studies.statistics import differences, finding, interval
-from resnets.studies.study import Chart, Finding, Line, Settings, Table, Trained
+from resnets.studies.study import Case, Chart, Finding, Line, Settings, Table, Trained
 
 # Criterion → (its value for a run, its unit, digits shown).
 CRITERIA: Mapping[str, tuple[Callable[[Trained], float], str, int]] = {
@@ -18,6 +19,8 @@ CRITERIA: Mapping[str, tuple[Callable[[Trained], float], str, int]] = {
     "training error": (lambda run: run.training_error, "points of training error", 2),
     "training loss": (lambda run: run.training_loss, "nats of training loss", 3),
 }
+
+KINDS = {"plain": "plain", "residual": "resnet"}  # and how their networks' names begin
 
 # Shortened schedules of the recipe `paper`: the rate falls at a half and three quarters, as in the paper.
 SHORT: Mapping[str, Any] = MappingProxyType(
@@ -46,6 +49,21 @@ def network(name: str, settings: Settings) -> NetworkSpec:
     return spec(name).replace(widths=(width, 2 * width, 4 * width), stem_width=width)
 
 
+def pairs(settings: Settings) -> list[Case]:
+    """Plain and residual networks of every depth 6n+2; of those that `residual_only` names, only the residual one.
+
+    Raises:
+        InputError: another depth.
+    """
+    check_basic(settings.depths)
+    return [
+        Case(f"{kind}-{depth}", network(f"{word}{depth}", settings), {"kind": kind, "depth": depth, "group": kind})
+        for depth in settings.depths
+        for kind, word in KINDS.items()
+        if kind == "residual" or depth not in settings.options.get("residual_only", ())
+    ]
+
+
 def runs_of(trained: Sequence[Trained], variant: str, group: str) -> list[Trained]:
     """The runs of one variant in one group (a depth, a kind of unit), in the order of seeds."""
     return [run for run in trained if (run.case.facts["variant"], run.case.facts["group"]) == (variant, group)]
@@ -56,8 +74,8 @@ def findings(
     labels: Mapping[str, str], group: str,
 ) -> list[Finding]:  # fmt: skip
     """Every claim as a finding: the variant's criterion minus the baseline's."""
-    value, unit, _ = CRITERIA[settings.options.get("criterion", "test error")]
-    what = settings.options.get("criterion", "test error")
+    value, unit, _ = CRITERIA[settings.criterion]
+    what = settings.criterion
     base = [value(run) for run in runs_of(trained, baseline, group)]
     return [
         finding(
@@ -96,7 +114,7 @@ def table(
 
 def bars(settings: Settings, trained: Sequence[Trained], *, labels: Mapping[str, str], caption: str) -> Chart:
     """The criterion of every variant with its 95 % interval, a series a group."""
-    what = settings.options.get("criterion", "test error")
+    what = settings.criterion
     value = CRITERIA[what][0]
     lines = []
     for group in dict.fromkeys(str(run.case.facts["group"]) for run in trained):

@@ -56,8 +56,9 @@ def begun(plan: StudyPlan, before: Mapping[str, Any]) -> dict[str, Any]:
         **head(plan.study), "status": "running", "scale": settings.scale, "why": plan.study.presets[settings.scale].why,
         "data": settings.data, "seeds": list(settings.seeds), "depths": list(settings.depths),
         "recipe": settings.recipe, "overrides": store.plain(settings.overrides),
-        "options": store.plain(settings.options), "size": settings.size, "command": folder.command(),
-        "versions": folder.versions(), "hardware": folder.hardware(plan.device), "commit": None,
+        "options": store.plain(settings.options), "size": settings.size, "criterion": settings.criterion,
+        "command": folder.command(),
+        "versions": folder.versions(), "hardware": folder.hardware(plan.device),
         "started": before.get("started") or folder.now(), "finished": None,
         "seconds": float(before.get("seconds") or 0),
         "cases": [

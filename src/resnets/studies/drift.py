@@ -6,13 +6,13 @@ values as training goes on; here its mean and deviation are compared before and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from resnets.studies.borrowing import borrowed
 from resnets.studies.looking import training_batch
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def moments(net: nn.Module, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         found.append((values.mean(1), values.std(1, correction=0)))
 
     units = net.each_unit()  # type: ignore[operator]
-    with _borrowed(net), torch.no_grad():
+    with borrowed(net), torch.no_grad():
         handles = [unit.register_forward_hook(see) for unit in units]
         try:
-            net.train()(images)
+            net(images)
         finally:
             for handle in handles:
                 handle.remove()
@@ -81,19 +81,3 @@ def prober(case: Case, seed: int, settings: Settings) -> Probe:
         return found
 
     return probe
-
-
-@contextmanager
-def _borrowed(net: nn.Module) -> Iterator[None]:
-    """Afterwards modes, buffers and random states are what they were."""
-    modes = {part: part.training for part in net.modules()}
-    buffers = {key: value.clone() for key, value in net.named_buffers()}
-    device = next(net.parameters()).device
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
-        for key, value in net.named_buffers():
-            value.copy_(buffers[key])

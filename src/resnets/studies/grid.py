@@ -42,11 +42,8 @@ class Event:
     seed: int
     epoch: int = 0
     epochs: int = 0
-    step: int = 0
-    steps: int = 0
     loss: float = float("nan")
     error: float = float("nan")
-    seconds_left: float | None = None
 
 
 def missing(study: Study, settings: Settings, cases: Sequence[Case], out: Path) -> list[tuple[Case, int]]:

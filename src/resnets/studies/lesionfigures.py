@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from resnets.studies.curves import spread
-from resnets.studies.seedwise import gathered, is_value, line, mean
+from resnets.studies.seedwise import by_case, gathered, is_value, line, mean
 from resnets.studies.study import Chart, Line, Table, Trained
 
 _UNITS = "unit, from the stem"
@@ -23,14 +23,6 @@ def comparable(runs: Iterable[Trained]) -> dict[str, list[Trained]]:
     for (depth, _), group in groups.items():
         name = str(depth) if str(depth) not in found else f"{depth}-{len(found) + 1}"
         found[name] = group
-    return found
-
-
-def by_case(runs: Iterable[Trained]) -> dict[str, list[Trained]]:
-    """The seeds of every case."""
-    found: dict[str, list[Trained]] = {}
-    for run in runs:
-        found.setdefault(run.case.name, []).append(run)
     return found
 
 

@@ -101,7 +101,7 @@ def make_plan(
         scale=scale, data=source_name(preset.data if data is None else data),
         seeds=tuple(range(seeds or preset.seeds)), recipe=preset.recipe, overrides=store.plain(preset.overrides),
         depths=tuple(sorted(set(depths))) if depths else preset.depths,
-        options=store.plain(preset.options), size=preset.size,
+        options=store.plain(preset.options), size=preset.size, criterion=preset.criterion,
     )  # fmt: skip
     folder_ = Path(out)
     _check(folder_, study, settings)
@@ -132,10 +132,10 @@ def _check(out: Path, study: Study, settings: Settings) -> None:
         return
     for key, asked in (
         ("study", study.name), ("scale", settings.scale), ("data", settings.data), ("recipe", settings.recipe),
-        ("overrides", store.plain(settings.overrides)), ("options", store.plain(store.of_runs(settings.options))),
+        ("overrides", store.plain(settings.overrides)), ("options", store.plain(settings.options)),
         ("size", settings.size),
     ):  # fmt: skip
-        if (store.of_runs(found.get(key) or {}) if key == "options" else found.get(key)) != asked:
+        if found.get(key) != asked:
             raise InputError(f"{out} holds a study with {key} {found.get(key)}, not {asked}; choose another --out")
 
 

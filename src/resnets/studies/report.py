@@ -188,7 +188,7 @@ def _size(document: Mapping[str, Any]) -> Section:
 
 
 def _again(document: Mapping[str, Any]) -> Section:
-    facts = [(key, document.get(key)) for key in ("started", "finished", "commit")]
+    facts = [(key, document.get(key)) for key in ("started", "finished")]
     if document.get("seconds") is not None:
         facts.append(("time, all sittings together", duration(document["seconds"])))
     tables = page.facts("Study", [(key, value) for key, value in facts if value is not None])

@@ -36,7 +36,7 @@ def carry_out(plan: StudyPlan) -> Iterator[grid.Event]:
                 plan.left, plan.settings, plan.out, study=plan.study.name, options=plan.options, jobs=plan.jobs,
                 device=plan.device,
             )  # fmt: skip
-        same = all(before.get(key) == found[key] for key in ("seeds", "depths", "options"))
+        same = all(before.get(key) == found[key] for key in ("seeds", "depths", "criterion"))
         if not plan.left and before.get("status") == "finished" and same:
             found.update(command=before["command"], finished=before["finished"])
         else:
@@ -114,7 +114,7 @@ def study_existing(
             "seeds": [], "depths": [], "recipe": None, "overrides": {},
             "options": {**(options or {}), "runs": [os.fspath(run) for run in runs]},
             "size": None, "command": folder.command(), "versions": folder.versions(),
-            "hardware": folder.hardware("cpu"), "commit": None, "started": started, "finished": folder.now(),
+            "hardware": folder.hardware("cpu"), "started": started, "finished": folder.now(),
             "seconds": time.monotonic() - begin, "cases": [], "runs": [], **document.results(analysis),
         }  # fmt: skip
         document.finish(place, found)

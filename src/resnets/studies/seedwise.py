@@ -16,6 +16,14 @@ def by_seed(runs: Iterable[Trained], value: Callable[[Trained], float]) -> dict[
     return {run.seed: value(run) for run in runs}
 
 
+def by_case(runs: Iterable[Trained]) -> dict[str, list[Trained]]:
+    """The seeds of every case."""
+    found: dict[str, list[Trained]] = {}
+    for run in runs:
+        found.setdefault(run.case.name, []).append(run)
+    return found
+
+
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
     """The first less the second, for every seed that both have, in the order of the seeds.
 

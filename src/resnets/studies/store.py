@@ -15,7 +15,6 @@ from resnets.files import make_folder, write_text
 from resnets.studies.study import Case, Settings, Trained
 
 FORMAT = 1
-ANALYSIS = ("criterion",)  # options that decide how runs are judged, not what they are
 DOCUMENT = "study.json"
 
 
@@ -66,15 +65,8 @@ def settings_from(data: Mapping[str, Any]) -> Settings:
 
 def key(settings: Settings, case: Case) -> str:
     """A digest of what a measure depends on besides the weights: not of which other seeds and depths there are."""
-    told = plain([
-        case.facts, case.overrides, case.spec.to_dict(), of_runs(settings.options), settings.data, settings.size,
-    ])  # fmt: skip
+    told = plain([case.facts, case.overrides, case.spec.to_dict(), settings.options, settings.data, settings.size])
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def of_runs(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options without those that only the analysis reads."""
-    return {key: value for key, value in options.items() if key not in ANALYSIS}
 
 
 def note(place: Place, step: int, values: Mapping[str, Any] | None) -> None:
@@ -96,11 +88,8 @@ def keep(place: Place, digest: str, *, measured: Mapping[str, Any] | None = None
 
 def kept(place: Place, digest: str) -> dict[str, Any] | None:
     """What `keep` kept of this run under this digest; None if it is not there, or of something else."""
-    try:
-        found = json.loads(place.measures.read_text(encoding="utf-8"))
-        return found if found["key"] == digest else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    found = kept_any(place)
+    return found if found and found.get("key") == digest else None
 
 
 def _watched(place: Place) -> list[Any]:

@@ -31,6 +31,8 @@ class Preset:
         depths: of the networks, where the study has several.
         options: what only this study understands (widths, rates, …), as plain JSON data.
         size: side of the images in pixels; None follows the images.
+        criterion: what variants are compared by, where a study can by several: `test error`, `training error` or
+            `training loss`. It changes how runs are judged, not the runs.
         why: how this size was chosen, for the report: one or two sentences.
     """
 
@@ -42,6 +44,7 @@ class Preset:
     depths: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     size: int | None = None
+    criterion: str = "test error"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Settings:
     depths: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     size: int | None = None
+    criterion: str = "test error"
 
 
 @dataclass(frozen=True)

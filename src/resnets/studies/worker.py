@@ -103,8 +103,7 @@ def _follow(records: Iterator[Record], case: Case, place: store.Place, probe: Pr
         if record.kind == "epoch":
             _say(
                 kind="epoch", case=case.name, seed=place.seed, epoch=record.epoch + 1, epochs=record.epochs,
-                step=record.step, steps=record.total_steps, loss=record.loss, error=100 - record.accuracy,
-                seconds_left=record.seconds_left,
+                loss=record.loss, error=100 - record.accuracy,
             )  # fmt: skip
 
 

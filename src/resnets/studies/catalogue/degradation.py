@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from resnets.errors import InputError
 from resnets.studies import compared, curves, papers
-from resnets.studies.depths import check_basic
 from resnets.studies.statistics import differences, finding
 from resnets.studies.study import Analysis, Case, Finding, Preset, Settings, Study, Table, Trained
 
@@ -21,13 +20,7 @@ def cases(settings: Settings) -> list[Case]:
     """Plain and residual networks of every depth 6n+2, widths as the settings say."""
     if len(set(settings.depths)) < 2:
         raise InputError("degradation compares depths: give at least two, as in --depths 20 56")
-    check_basic(settings.depths)
-    found = []
-    for depth in settings.depths:
-        for kind in KINDS:
-            network = compared.network(f"{'plain' if kind == 'plain' else 'resnet'}{depth}", settings)
-            found.append(Case(f"{kind}-{depth}", network, {"kind": kind, "depth": depth, "group": kind}))
-    return found
+    return compared.pairs(settings)
 
 
 def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from resnets.architecture import spec
+from resnets.studies import compared
 from resnets.studies import gradient_charts as charts
 from resnets.studies.depths import check_basic
 from resnets.studies.flow import LIMIT, flow
@@ -39,13 +39,11 @@ def cases(settings: Settings) -> list[Case]:
         InputError: a depth that is not 6n+2.
     """
     check_basic(settings.depths)
-    width = int(settings.options.get("width", 16))
     found = []
     for depth in settings.depths:
         for norm in NORMS:
             for kind in KINDS:
-                network = spec(f"{'plain' if kind == 'plain' else 'resnet'}{depth}")
-                network = network.replace(widths=(width, 2 * width, 4 * width), stem_width=width, norm=norm)
+                network = compared.network(f"{compared.KINDS[kind]}{depth}", settings).replace(norm=norm)
                 name = f"{kind}-{depth}" + ("" if norm == "batch" else "-without")
                 facts = {"kind": kind, "depth": depth, "norm": norm, "group": charts.label(kind, norm)}
                 found.append(Case(name, network, facts))

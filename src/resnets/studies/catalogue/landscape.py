@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from resnets.architecture import spec
+from resnets.studies import compared
 from resnets.studies.curves import spread
-from resnets.studies.depths import check_basic
-from resnets.studies.seedwise import answer, by_seed, gathered, is_value, line, mean, paired
+from resnets.studies.seedwise import answer, by_case, by_seed, gathered, is_value, line, mean, paired
 from resnets.studies.statistics import finding
 from resnets.studies.study import Analysis, Case, Chart, Finding, Preset, Settings, Study, Table, Trained
 
@@ -27,23 +26,6 @@ _CONVEX = (
 )
 # Half the side of the square in lengths of the filters; points on a side and on the line; training images.
 _DEFAULTS = MappingProxyType({"reach": 1.0, "points": 13, "line_points": 31, "images": 128})
-
-
-def cases(settings: Settings) -> list[Case]:
-    """Plain and residual networks of every depth 6n+2.
-
-    Raises:
-        InputError: another depth.
-    """
-    check_basic(settings.depths)
-    width = int(settings.options.get("width", 16))
-    found = []
-    for depth in settings.depths:
-        for kind in ("plain", "residual"):
-            network = spec(f"{'plain' if kind == 'plain' else 'resnet'}{depth}")
-            network = network.replace(widths=(width, 2 * width, 4 * width), stem_width=width)
-            found.append(Case(f"{kind}-{depth}", network, {"kind": kind, "depth": depth, "group": kind}))
-    return found
 
 
 def measure(run_folder: Path, case: Case, settings: Settings) -> dict[str, Any]:
@@ -100,7 +82,7 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
     """How convex the surfaces are, plain against residual, paired by seed, which draws the directions too."""
     measured = [run for run in trained if run.diverged is None and run.measured]
     found, said = _findings(trained), []
-    for name, seeds in _by_case(measured).items():
+    for name, seeds in by_case(measured).items():
         known = [value for run in seeds if is_value(value := roughness(run))]
         said.append(f"{name} {mean(known):.1f} %" if known else f"{name} not known")
     if not measured:
@@ -110,13 +92,6 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
     if lost := len(trained) - len(measured):
         verdict += f" {lost} of {len(trained)} runs diverged and are left out of these."
     return Analysis(verdict, found, tables=[_table(measured)], charts=_charts(measured))
-
-
-def _by_case(runs: Iterable[Trained]) -> dict[str, list[Trained]]:
-    found: dict[str, list[Trained]] = {}
-    for run in runs:
-        found.setdefault(run.case.name, []).append(run)
-    return found
 
 
 def _findings(runs: Sequence[Trained]) -> list[Finding]:
@@ -142,7 +117,7 @@ def _table(runs: Sequence[Trained]) -> Table:
     from resnets.studies.curvature import negative_share
 
     rows = []
-    for name, seeds in _by_case(runs).items():
+    for name, seeds in by_case(runs).items():
         losses = [run.measured["line"]["loss"] for run in seeds]
         there = [math.nan if (loss := each[len(each) // 2]) is None else loss for each in losses]
         rows.append([
@@ -168,13 +143,13 @@ def _rise(losses: Sequence[float | None]) -> float:
 
 def _charts(runs: Sequence[Trained]) -> list[Chart]:
     lines = []
-    for name, seeds in _by_case(runs).items():
+    for name, seeds in by_case(runs).items():
         rows = [
             {x: z for x, z in zip(run.measured["line"]["x"], run.measured["line"]["loss"], strict=True) if is_value(z)}
             for run in seeds
         ]
         lines.append(line(name, gathered(rows), group=str(seeds[0].case.facts["kind"]), log=True))
-    first = {name: min(seeds, key=lambda run: run.seed) for name, seeds in _by_case(runs).items()}
+    first = {name: min(seeds, key=lambda run: run.seed) for name, seeds in by_case(runs).items()}
     grid = {name: dict(run.measured["square"]) for name, run in first.items()}
     x = "first direction"
     return [
@@ -220,7 +195,7 @@ STUDY = Study(
             options={**_DEFAULTS, "width": 16, "points": 51, "line_points": 51, "images": 5000},
         ),
     },
-    cases=cases,
+    cases=compared.pairs,
     analyse=analyse,
     measure=measure,
     existing=existing,

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from resnets.architecture import spec
+from resnets.studies import compared
 from resnets.studies import lesionfigures as figures
-from resnets.studies.depths import check_basic
 from resnets.studies.seedwise import answer, by_seed, mean, paired
 from resnets.studies.statistics import finding
 from resnets.studies.study import Analysis, Case, Finding, Preset, Settings, Study, Trained
@@ -28,25 +27,6 @@ _SHORT = "[V] abstract and figure 6: most of the gradient of ResNet-110 comes ov
 # Draws for each number of deleted units and of swaps; images that the errors are of (None: all of them); images and
 # paths of each length for the gradient.
 _DEFAULTS = MappingProxyType({"images": None, "draws": 7, "most": 20, "path_images": 64, "path_draws": 20})
-
-
-def cases(settings: Settings) -> list[Case]:
-    """Plain and residual networks of every depth 6n+2; of those that `residual_only` names, only the residual one.
-
-    Raises:
-        InputError: another depth.
-    """
-    check_basic(settings.depths)
-    width = int(settings.options.get("width", 16))
-    found = []
-    for depth in settings.depths:
-        for kind in ("plain", "residual"):
-            if kind == "plain" and depth in settings.options.get("residual_only", ()):
-                continue
-            network = spec(f"{'plain' if kind == 'plain' else 'resnet'}{depth}")
-            network = network.replace(widths=(width, 2 * width, 4 * width), stem_width=width)
-            found.append(Case(f"{kind}-{depth}", network, {"kind": kind, "depth": depth, "group": kind}))
-    return found
 
 
 def measure(run_folder: Path, case: Case, settings: Settings) -> dict[str, Any]:
@@ -228,7 +208,7 @@ STUDY = Study(
             options={**_DEFAULTS, "width": 16, "residual_only": [110], "draws": 20, "path_draws": 1000},
         ),
     },
-    cases=cases,
+    cases=compared.pairs,
     analyse=analyse,
     measure=measure,
     existing=existing,

@@ -49,7 +49,7 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
         ]  # fmt: skip
         found += compared.findings(settings, trained, claims, baseline="original", labels=LABELS, group=group)
     return Analysis(
-        _verdict(found, settings.options.get("criterion", "test error")), found,
+        _verdict(found, settings.criterion), found,
         tables=[
             compared.table(
                 [run for run in trained if run.case.facts["group"] == group], title=f"The five orders: {group}",
@@ -115,11 +115,11 @@ STUDY = Study(
     presets={
         "minutes": Preset(
             "digits", 4, "paper", compared.SHORT, compared.WHY, depths=(56, 65),
-            options={"width": 8, "criterion": "training loss"},
+            options={"width": 8}, criterion="training loss",
         ),
         "hours": Preset(
             "cifar10", 3, "paper", compared.SHORTENED, compared.WHY_HOURS, depths=(56, 65), size=16,
-            options={"criterion": "training loss"},
+            criterion="training loss",
         ),
         "paper": Preset("cifar10", 5, "paper", {}, "The paper's networks, recipe and images.", depths=(110, 164, 1001)),
     },

@@ -6,41 +6,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from resnets.architecture import spec
+from resnets.studies import compared
 from resnets.studies.curves import spread
-from resnets.studies.depths import check_basic
-from resnets.studies.seedwise import answer, by_seed, gathered, is_value, line, mean, paired
+from resnets.studies.seedwise import answer, by_case, by_seed, gathered, is_value, line, mean, paired
 from resnets.studies.statistics import finding
 from resnets.studies.study import Analysis, Case, Chart, Finding, Line, Preset, Settings, Study, Table, Trained
 
 _SMALLER = '[R] section 4.2: "ResNets have generally smaller responses than their plain counterparts" (figure 7)'
 _DEEPER = '[R] section 4.2: "the deeper ResNet has smaller magnitudes of responses" (figure 7: 20, 56 and 110 layers)'
 _UNIT = "standard deviation"
-
-
-def cases(settings: Settings) -> list[Case]:
-    """Plain and residual networks of every depth 6n+2; of those that `residual_only` names, only the residual one.
-
-    Raises:
-        InputError: another depth.
-    """
-    check_basic(settings.depths)
-    width = int(settings.options.get("width", 16))
-    found = []
-    for depth in settings.depths:
-        for kind in ("plain", "residual"):
-            if kind == "plain" and depth in settings.options.get("residual_only", ()):
-                continue
-            network = spec(f"{'plain' if kind == 'plain' else 'resnet'}{depth}")
-            network = network.replace(widths=(width, 2 * width, 4 * width), stem_width=width)
-            found.append(Case(f"{kind}-{depth}", network, {"kind": kind, "depth": depth, "group": kind}))
-    return found
 
 
 def measure(run_folder: Path, case: Case, settings: Settings) -> dict[str, Any]:
@@ -91,20 +71,13 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
     if not measured:
         return Analysis("Not decided: no run was finished with finite responses.", [])
     found = _findings(trained)
-    said = [f"{name} {mean([strength(run) for run in seeds]):.3f}" for name, seeds in _by_case(measured).items()]
+    said = [f"{name} {mean([strength(run) for run in seeds]):.3f}" for name, seeds in by_case(measured).items()]
     against = [item for item in found if item.paper == _SMALLER]
     told = answer(against, "at every depth compared, the residual network responds less than the plain one")
     verdict = f"{told}Mean standard deviation of the layers' responses: {', '.join(said)}."
     if lost := len(trained) - len(measured):
         verdict += f" {lost} of {len(trained)} runs diverged or have no finite responses: left out of the means."
     return Analysis(verdict, found, tables=[_table(measured)], charts=_charts(measured))
-
-
-def _by_case(runs: Iterable[Trained]) -> dict[str, list[Trained]]:
-    found: dict[str, list[Trained]] = {}
-    for run in runs:
-        found.setdefault(run.case.name, []).append(run)
-    return found
 
 
 def _findings(runs: Sequence[Trained]) -> list[Finding]:
@@ -134,7 +107,7 @@ def _findings(runs: Sequence[Trained]) -> list[Finding]:
 
 def _table(runs: Sequence[Trained]) -> Table:
     rows = []
-    for name, seeds in _by_case(runs).items():
+    for name, seeds in by_case(runs).items():
         values = [
             [strength(run) for run in seeds], [min(run.measured["std"]) for run in seeds],
             [max(run.measured["std"]) for run in seeds],
@@ -151,7 +124,7 @@ def _table(runs: Sequence[Trained]) -> Table:
 
 def _charts(runs: Sequence[Trained]) -> list[Chart]:
     ordered, ranked = [], []
-    for name, seeds in _by_case(runs).items():
+    for name, seeds in by_case(runs).items():
         group = str(seeds[0].case.facts["kind"])
         rows = [run.measured["std"] for run in seeds]
         ordered.append(_layers(name, rows, group))
@@ -200,7 +173,7 @@ STUDY = Study(
             depths=(20, 56, 110), options={"width": 16, "residual_only": [110]},
         ),
     },
-    cases=cases,
+    cases=compared.pairs,
     analyse=analyse,
     measure=measure,
     existing=existing,

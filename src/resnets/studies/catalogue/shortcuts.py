@@ -42,7 +42,7 @@ def analyse(settings: Settings, trained: Sequence[Trained]) -> Analysis:
     claims = [Claim(form, paper=_beside(form)) for form in (*WORSE, "shortcut-only-gating")]
     found = compared.findings(settings, trained, claims, baseline="A", labels=LABELS, group=group)
     shown = [LABELS[claim.variant] for claim, item in zip(claims, found, strict=True) if item.shown == "shown"]
-    what = settings.options.get("criterion", "test error")
+    what = settings.criterion
     better = [LABELS[claim.variant] for claim, item in zip(claims, found, strict=True) if item.shown == "opposite"]
     verdict = (
         f"Does hampering the identity hurt? A higher {what} than with the plain identity is shown for"
@@ -86,11 +86,11 @@ STUDY = Study(
     presets={
         "minutes": Preset(
             "digits", 4, "paper", compared.SHORT, compared.WHY, depths=(44,),
-            options={"width": 8, "criterion": "training error"},
+            options={"width": 8}, criterion="training error",
         ),
         "hours": Preset(
             "cifar10", 3, "paper", compared.SHORTENED, compared.WHY_HOURS, depths=(56,), size=16,
-            options={"criterion": "training error"},
+            criterion="training error",
         ),
         "paper": Preset("cifar10", 5, "paper", {}, "The paper's network, recipe and images.", depths=(110,)),
     },
