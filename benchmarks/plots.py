@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.results import ROOT, read
-from resnets.evaluation.ink import render
-from resnets.evaluation.page import light
+from resnets.pages.ink import render
+from resnets.pages.page import light
 from resnets.studies.figures import on_paper
 from resnets.studies.study import Chart, Line
 

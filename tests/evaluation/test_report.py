@@ -16,8 +16,8 @@ from scipy.stats import binomtest
 from webpage import HOSTILE, Page
 
 from resnets.evaluation import Run, write_report
-from resnets.evaluation.page import escape
 from resnets.evaluation.report import interval
+from resnets.pages.page import escape
 
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], Path]
 Make = Callable[..., Path]
@@ -189,7 +189,7 @@ def test_skipped_images_are_counted_and_listed(run: Run, edit: Edit) -> None:
 
 
 def test_long_class_names_keep_both_ends() -> None:
-    from resnets.evaluation.ink import short, width
+    from resnets.pages.ink import short, width
 
     assert short("airplane") == "airplane"
     assert short("species number 12") == "species…er 12"

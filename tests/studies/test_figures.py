@@ -22,8 +22,8 @@ from matplotlib.text import Text
 from PIL import Image
 from webpage import HOSTILE
 
-from resnets.evaluation.ink import COLOURS, drawing
-from resnets.evaluation.page import light, page
+from resnets.pages.ink import COLOURS, drawing
+from resnets.pages.page import light, page
 from resnets.studies.figures import chart_of, draw, file_name, inline, size, write_figures
 from resnets.studies.plots import looks
 from resnets.studies.study import Chart, Line

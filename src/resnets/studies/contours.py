@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnets.evaluation.ink import short, thousands
+from resnets.pages.ink import short, thousands
 from resnets.studies.plots import Colours, finite
 from resnets.studies.study import Chart
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnets.evaluation.ink import PLACEHOLDERS, drawing, inline_svg, render, short
-from resnets.evaluation.page import light
 from resnets.files import make_folder, write_bytes
+from resnets.pages.ink import PLACEHOLDERS, drawing, inline_svg, render, short
+from resnets.pages.page import light
 from resnets.studies.contours import surfaces
 from resnets.studies.plots import bars, curves, is_sideways, legend_rows, words_of
 from resnets.studies.study import Chart, Line

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnets.evaluation.ink import COLOURS, short, thinned, thousands
+from resnets.pages.ink import COLOURS, short, thinned, thousands
 from resnets.studies.numbers import number
 from resnets.studies.study import Chart, Line
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnets.evaluation import page
-from resnets.evaluation.page import Section, escape
-from resnets.evaluation.sections import duration, flat
+from resnets.evaluation.report.sections import duration, flat
 from resnets.files import write_text
+from resnets.pages import page
+from resnets.pages.page import Section, escape
 from resnets.studies.figures import chart_of, inline, write_figures
 from resnets.studies.numbers import number
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from resnets.evaluation import page
-from resnets.evaluation.charts import LABELLED, Curve, confusion_chart, confusion_shares, line_chart
-from resnets.evaluation.page import Section
 from resnets.evaluation.run import Run
+from resnets.pages import page
+from resnets.pages.charts import LABELLED, Curve, confusion_chart, confusion_shares, line_chart
+from resnets.pages.page import Section
 
 PAIRS = 15  # confusions listed, the most frequent first
 NAMES = 200  # skipped files named; run.json has them all

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnets.evaluation.page import escape
+from resnets.pages.page import escape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from resnets.evaluation import page
+from resnets.evaluation.report.sections import SECTIONS, duration, headline
 from resnets.evaluation.run import Run
-from resnets.evaluation.sections import SECTIONS, duration, headline
 from resnets.files import write_text
+from resnets.pages import page
 
 
 def write_report(run: Run) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnets.evaluation.ink import PLACEHOLDERS, inline_svg, short, thinned, thousands
+from resnets.pages.ink import PLACEHOLDERS, inline_svg, short, thinned, thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""HTML pages that stand alone, and the ink of their figures. Knows nothing of networks."""
