@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import studies
+from benchmarks import residuals, studies
 from benchmarks.plots import picture, write_plots
 from benchmarks.results import ROOT, read_results
 from benchmarks.sections import SECTIONS
@@ -55,8 +55,9 @@ def page(text: str) -> str:
 
 
 def write_tables() -> None:
-    """Write README.md, docs/BENCHMARKS.md with its plots and docs/STUDIES.md anew."""
+    """Write README.md, docs/BENCHMARKS.md with its plots, docs/STUDIES.md and docs/RESIDUALS.md anew."""
     write_plots()
     pages = ((ROOT / "README.md", replaced), (ROOT / "docs" / "BENCHMARKS.md", page), (studies.PAGE, studies.page))
+    pages += ((residuals.PAGE, residuals.page),)
     for path, made in pages:
         path.write_text(made(path.read_text(encoding="utf-8")), encoding="utf-8")

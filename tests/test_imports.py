@@ -19,6 +19,7 @@ ROOMS = [
     "files",
     "manifest",
     "verification",
+    "sheet",
     "architecture",
     "pages",
     "residuals",
@@ -146,8 +147,8 @@ def test_light_starts_import_no_torch(arguments):
 
 
 def test_exported_names():
-    words = "InputError Inspection NetworkSpec Recipe Run Shortcut ZOO cam create draw evaluate export_weights"
-    words += " import_weights inspect open_run open_source push recipe spec train"
+    words = "InputError Inspection NetworkSpec Recipe Run Shortcut ZOO cam compare create draw evaluate export_weights"
+    words += " import_weights inspect open_run open_source push recipe residual_analysis spec train"
     assert sorted(resnets.__all__) == sorted(words.split())
     for name in resnets.__all__:
         assert getattr(resnets, name) is not None

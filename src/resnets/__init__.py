@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from resnets.data import open_source
     from resnets.errors import InputError
     from resnets.evaluation import Run, cam, evaluate, export_weights, import_weights
+    from resnets.evaluation.comparison import compare
     from resnets.inspection.drawing import draw
     from resnets.inspection.inspect import Inspection, inspect
     from resnets.models import push
     from resnets.models.creation import create
+    from resnets.residuals import residual_analysis
     from resnets.training import Recipe, train
     from resnets.training.recipes import recipe
 
@@ -37,6 +39,7 @@ __all__ = [
     "Run",
     "Shortcut",
     "cam",
+    "compare",
     "create",
     "draw",
     "evaluate",
@@ -47,6 +50,7 @@ __all__ = [
     "open_source",
     "push",
     "recipe",
+    "residual_analysis",
     "spec",
     "train",
 ]
@@ -61,12 +65,14 @@ _ROOM = {
     "open_source": "data",
     "Run": "evaluation",
     "cam": "evaluation",
+    "compare": "evaluation.comparison",
     "evaluate": "evaluation",
     "export_weights": "evaluation",
     "import_weights": "evaluation",
     "Inspection": "inspection.inspect",
     "draw": "inspection.drawing",
     "inspect": "inspection.inspect",
+    "residual_analysis": "residuals",
     "Recipe": "training",
     "recipe": "training.recipes",
     "train": "training",

@@ -19,6 +19,9 @@ _KINDS = {
     "run.json": "what the run is and found: network, recipe, source, classes, figures",
     "metrics.jsonl": "loss, accuracy and rate of the steps and epochs, a line each",
     "report.html": "the report, for people",
+    "predictions-validation.csv": "what the network says of each image or row of the validation split",
+    "predictions-test.csv": "what the network says of each image or row of the test split",
+    "suspects.csv": "the images examined, the most suspicious label first",
     "weights.safetensors": "the chosen weights",
     manifest.NAME: "sizes and SHA-256 of the other files, and its own",
     "model.safetensors": "the weights at that step, and their average where the recipe has one",
@@ -95,12 +98,13 @@ def verify_run(path: str | os.PathLike[str]) -> Verification:
     older = first.state == "unchecked"  # written before there were manifests
     if info is None or (info.get("status") == "finished" and not older):
         found |= {item.path: item for item in _listed(folder, "")}
+    first_format = (info or {}).get("format") == 1  # its checkpoints had no manifests, even if it was closed again
     weights = (info or {}).get("weights")
     name = _name(weights.get("file")) if isinstance(weights, Mapping) else ""
     if name and found.get(name, _UNKNOWN).state != "sound":  # an older run, or the manifest itself is damaged
         found[name] = _weights(folder, name, str((weights or {}).get("sha256")))
     for part in sorted((folder / "checkpoints").glob("step-*")):
-        if not older or (part / manifest.NAME).exists():
+        if not (older or first_format) or (part / manifest.NAME).exists():
             listed = {item.path: item for item in _listed(folder, f"{part.relative_to(folder).as_posix()}/")}
             found |= listed if part.exists() else {}  # a run that goes on meanwhile removes older ones
     for item in _others(folder, set(found)):

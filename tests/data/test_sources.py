@@ -144,7 +144,7 @@ def test_folders_that_are_no_source(class_folders, counts, message):
 def test_words_that_are_no_source(tmp_path):
     with pytest.raises(InputError, match=r"did you mean 'digits'"):
         open_source("digit")
-    with pytest.raises(InputError, match="no folder or built-in source"):
+    with pytest.raises(InputError, match="no file, folder or built-in source"):
         open_source(tmp_path / "nowhere")
     (tmp_path / "file.txt").write_text("x")
     with pytest.raises(InputError, match="is a file"):

@@ -304,7 +304,7 @@ def test_an_imported_run_is_measured_on_a_source_and_reported(run: Run, edit: Ed
     changed = Run.open(edit(run.path, imported))
     assert changed.evaluate(source).confusion == expected.confusion
     page = write_report(changed).read_text(encoding="utf-8")
-    assert "imported from &lt;b&gt;w" in page and "resnets evaluate RUN SOURCE" in page
+    assert "imported from &lt;b&gt;w" in page and "resnets report RUN SOURCE" in page
     for key in ("recipe", "source"):  # only imported weights may be without
         info = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
         del info["imported"]

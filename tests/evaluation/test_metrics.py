@@ -186,10 +186,12 @@ def test_mixed_targets_are_refused() -> None:
 def test_the_dictionary_is_json_and_leaves_probabilities_out() -> None:
     result = evaluate(Table(np.eye(3, dtype=np.float32)), batches(np.array([0, 1])), names(3), keep_probabilities=True)
     document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert document.pop("intervals") == {key: list(ends or ()) for key, ends in result.intervals.items()}
     assert document == {
         "top1": 100.0,
         "top5": 100.0,
         "loss": result.loss,
+        "ece": result.ece,
         "n": 2,
         "per_class": {"class 0": 100.0, "class 1": 100.0, "class 2": None},
         "confusion": [[1, 0, 0], [0, 1, 0], [0, 0, 0]],

@@ -52,9 +52,10 @@ def test_a_finished_run_is_a_folder_a_person_can_read(whole):
     assert info["status"] == "finished"
     assert info["results"]["test"]["top1"] == whole["test"]["top1"]
     assert info["weights"]["sha256"] == whole["weights_sha256"]
-    assert {"report.html", "metrics.jsonl", "weights.safetensors", "checkpoints", "run.json", "manifest.json"} == {
-        p.name for p in run.iterdir()
-    }
+    assert {
+        "report.html", "metrics.jsonl", "weights.safetensors", "checkpoints", "run.json", "manifest.json",
+        "suspects.csv", "predictions-validation.csv", "predictions-test.csv",
+    } == {p.name for p in run.iterdir()}  # fmt: skip
     assert info["source"]["splits"]["validation"] > 0 and info["source"]["held_out"] == {"fraction": 0.1, "seed": 0}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [0, 1, 2]

@@ -17,6 +17,7 @@ from resnets import __version__
 from resnets.cli import (
     bench,
     cam,
+    compare,
     data,
     draw,
     evaluate,
@@ -26,6 +27,8 @@ from resnets.cli import (
     listing,
     output,
     predict,
+    report,
+    residuals,
     streams,
     study,
     train,
@@ -39,7 +42,9 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "train": (train.train, "SOURCE [OPTIONS]", train.EXAMPLES),
     "evaluate": (evaluate.evaluate, "RUN [SOURCE] [OPTIONS]", evaluate.EXAMPLES),
+    "report": (report.report, "RUN [SOURCE] [OPTIONS]", report.EXAMPLES),
     "predict": (predict.predict, "RUN IMAGE… [OPTIONS]", predict.EXAMPLES),
+    "compare": (compare.compare, "RUN RUN… [OPTIONS]", compare.EXAMPLES),
     "cam": (cam.cam, "RUN IMAGE… [OPTIONS]", cam.EXAMPLES),
     "list": (listing.list_networks, "[PATTERN] [OPTIONS]", listing.EXAMPLES),
     "inspect": (inspect.inspect, "NAME… [OPTIONS]", inspect.EXAMPLES),
@@ -48,6 +53,11 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "export": (export.export, "RUN --to LIBRARY --out FILE [OPTIONS]", export.EXAMPLES),
     "bench": (bench.bench, "NAME [OPTIONS]", bench.EXAMPLES),
     "study": (study.study, "NAME [OPTIONS]", study.EXAMPLES),
+    "residuals": (
+        residuals.residuals,
+        "FILE --observed COLUMN --fitted COLUMN [OPTIONS]",
+        residuals.EXAMPLES,
+    ),
     "data": (data.data, "SOURCE [OPTIONS]", data.EXAMPLES),
     "verify": (verify.verify, "RUN [OPTIONS]", verify.EXAMPLES),
 }

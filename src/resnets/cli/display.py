@@ -75,13 +75,7 @@ def line(record: Record) -> str:
     """One record in words: `epoch 3/20  loss 0.812  accuracy 71.3 %  1,204 images/s  2 min 40 s left`."""
     if record.kind == "note":
         return output.one_line(record.message or "")
-    words = [
-        f"epoch {record.epoch + 1}/{record.epochs}",
-        f"loss {record.loss:.3f}",
-        f"accuracy {record.accuracy:.1f} %",
-    ]
-    if record.validation:
-        words.append(f"validation {record.validation['top1']:.2f} %")
+    words = [f"epoch {record.epoch + 1}/{record.epochs}", f"loss {record.loss:.3f}", *record.figures]
     if record.images_per_second:
         words.append(f"{record.images_per_second:,.0f} images/s")
     if record.seconds_left is not None:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from resnets.cli import output
 
 if TYPE_CHECKING:
-    from resnets.evaluation import Evaluation
+    from resnets.evaluation import Evaluation, RegressionEvaluation
 
 EXAMPLES = """\
 resnets evaluate runs/digits
@@ -34,22 +34,31 @@ def evaluate(
     skip_unreadable: Annotated[
         bool, Parameter(negative=(), show_default=False, help="leave damaged images out, and list them")
     ] = False,
+    calibrated: Annotated[
+        bool,
+        Parameter(negative=(), show_default=False, help="divide the logits by the run's temperature"),
+    ] = False,
     json: Annotated[bool, Parameter(negative=(), show_default=False, help="print one JSON document")] = False,
 ) -> None:
-    """Measure a run: top-1, top-5, loss, and the accuracy of each class. Every image counts once.
+    """Measure a run: top-1, top-5, loss, and the accuracy of each class; of a regression the errors of each target.
 
-    Classes are matched by name, and images are prepared as they were for training.
+    Every image or row counts once. Classes and targets are matched by name, and images are prepared as they were for
+    training.
     """
-    from resnets.evaluation import Run
+    from resnets.evaluation import RegressionEvaluation, Run
 
     found = Run.open(run)
-    evaluation = found.evaluate(source, split=split, flips=flips, skip_unreadable=skip_unreadable)
+    evaluation = found.evaluate(
+        source, split=split, flips=flips, skip_unreadable=skip_unreadable, calibrated=calibrated
+    )
     for name, reason in evaluation.skipped:
         output.say(f"skipped {name}: {reason}")
     for note in evaluation.notes:
         output.say(f"note: {note}")
     if json:
         output.document({"run": str(found.path), **evaluation.to_dict()})
+    elif isinstance(evaluation, RegressionEvaluation):
+        _show_numbers(evaluation)
     else:
         _show(evaluation)
 
@@ -58,10 +67,31 @@ def _show(figures: Evaluation) -> None:
     first = f"top-{min(5, len(figures.per_class))}"
     overall = output.table(
         f"{figures.source}, {figures.split}",
-        {"top-1 %": True, f"{first} %": True, "loss": True, "images": True},
+        {"top-1 %": True, "95 % interval": True, f"{first} %": True, "loss": True, "ECE %": True, "images": True},
     )
-    overall.add_row(f"{figures.top1:.2f}", f"{figures.top5:.2f}", f"{figures.loss:.4f}", f"{figures.n:,}")
+    ends = figures.intervals["top1"] or (0, 100)
+    overall.add_row(
+        f"{figures.top1:.2f}", f"{ends[0]:.2f} to {ends[1]:.2f}", f"{figures.top5:.2f}", f"{figures.loss:.4f}",
+        f"{100 * figures.ece:.2f}", f"{figures.n:,}",
+    )  # fmt: skip
     each = output.table("", {"class": False, "top-1 %": True, "images": True})
     for (name, accuracy), row in zip(figures.per_class.items(), figures.confusion, strict=True):
         each.add_row(output.one_line(name), "–" if accuracy is None else f"{accuracy:.2f}", f"{sum(row):,}")
     output.show(overall, each)
+
+
+def _show_numbers(figures: RegressionEvaluation) -> None:
+    table = output.table(
+        f"{figures.source}, {figures.split}: {figures.n:,} cases",
+        {"target": False, "unit": False, "MAE": True, "RMSE": True, "95 % interval": True, "R²": True,
+         "in their intervals": True},
+    )  # fmt: skip
+    for target in figures.targets:
+        ends = target.intervals.get("rmse")
+        table.add_row(
+            output.one_line(target.name), output.one_line(target.unit) or "–",
+            f"{target.mae:.4g}", f"{target.rmse:.4g}",
+            f"{ends[0]:.4g} to {ends[1]:.4g}" if ends else "–", "–" if target.r2 is None else f"{target.r2:.3f}",
+            "–" if target.coverage is None else f"{100 * target.coverage:.1f} %",
+        )  # fmt: skip
+    output.show(table)

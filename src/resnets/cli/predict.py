@@ -1,4 +1,4 @@
-"""`resnets predict`: the classes of image files."""
+"""`resnets predict`: the classes of image files, or the numbers of a regression, of images or rows of a table."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from resnets.errors import InputError
 
 EXAMPLES = """\
 resnets predict runs/photos some/picture.jpg
+resnets predict runs/prices new.csv --json
 resnets predict runs/photos holiday/ "more/*.png" --top 3 --json
 find . -name "*.webp" | resnets predict runs/photos -"""
 
@@ -20,18 +21,26 @@ find . -name "*.webp" | resnets predict runs/photos -"""
 def predict(
     run: Annotated[str, Parameter(help="a run folder")],
     /,
-    *images: Annotated[str, Parameter(help="files, folders or patterns")],
+    *images: Annotated[str, Parameter(help="files, folders or patterns; CSV files for a run of a table")],
     standard_input: Annotated[
         bool,
         Parameter(name="-", negative=(), show_default=False, help="read paths from standard input, one a line"),
     ] = False,
-    top: Annotated[int, Parameter(validator=Number(gte=1), help="how many classes to give of each image")] = 5,
+    top: Annotated[
+        int | None, Parameter(validator=Number(gte=1), help="how many classes to give of each image [default: 5]")
+    ] = None,
     flips: Annotated[
         bool, Parameter(negative=(), show_default=False, help="average over each image and its mirror image")
     ] = False,
+    calibrated: Annotated[
+        bool,
+        Parameter(negative=(), show_default=False, help="probabilities at the run's temperature"),
+    ] = False,
     json: Annotated[bool, Parameter(negative=(), show_default=False, help="print one JSON document")] = False,
 ) -> None:
-    """Say what image files show: the likeliest classes with their probabilities.
+    """Say what image files show: the likeliest classes with their probabilities, or numbers with their intervals.
+
+    A run of a table takes CSV files with its columns, and predicts every row.
 
     A file that cannot be read is named on an error line; the others are still predicted, and the exit code is
     then 2.
@@ -41,15 +50,19 @@ def predict(
     paths = [*images, *(_listed() if standard_input else ())]
     from resnets.evaluation import Run
 
-    predictions = Run.open(run).predict(paths, top=top, flips=flips)
+    found = Run.open(run)
+    if found.targets and top is not None:
+        raise InputError(f"{run} predicts numbers, of which there is no --top; leave it out")
+    predictions = found.predict(paths, top=5 if top is None else top, flips=flips, calibrated=calibrated)
     if json:
         output.document([prediction.to_dict() for prediction in predictions])
     for prediction in predictions:
+        for note in prediction.notes:
+            output.say(f"note: {note}")
         if prediction.error is not None:
             output.error(f"{prediction.path}: {prediction.error}")
         elif not json:
-            words = ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in prediction.top)
-            output.show(output.one_line(f"{prediction.path}: {words}"))
+            output.show(output.one_line(f"{prediction.path}: {prediction.words}"))
     if any(prediction.error is not None for prediction in predictions):
         sys.exit(2)
 

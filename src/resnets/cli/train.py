@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 resnets train digits --out runs/digits
 resnets train photos/ --arch resnet18 --epochs 30 --out runs/photos
+resnets train table.csv --target price --out runs/prices
 resnets train --resume --out runs/photos"""
 
 
 def train(
     source: Annotated[
         str | None,
-        Parameter(help="`digits`, `cifar10`, …; a folder of class folders; or a folder of parquet shards"),
+        Parameter(help="`digits`, `cifar10`, …; a folder of class folders, or of parquet shards; or a CSV file"),
     ] = None,
     /,
     *,
@@ -31,7 +32,8 @@ def train(
         str | None, Parameter(help="the network: a name of `resnets list`, or a JSON file [default: auto]")
     ] = None,
     recipe: Annotated[
-        str | None, Parameter(help="paper, fast, long, speedrun, imagenet or finetune [default: fast]")
+        str | None,
+        Parameter(help="paper, fast, long, speedrun, imagenet, finetune or table [default: fast; of tables: table]"),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -87,11 +89,19 @@ def train(
     threads: Annotated[
         int | None, Parameter(validator=Number(gte=1), help="processor threads [default: all cores]")
     ] = None,
+    target: Annotated[
+        list[str] | None,
+        Parameter(negative=(), help="of a CSV file: the column to predict; several by commas, or given again"),
+    ] = None,
+    task: Annotated[
+        Literal["classification", "regression"] | None,
+        Parameter(help="refuse a source that is for the other one [default: as the source is]"),
+    ] = None,
     json: Annotated[
         bool, Parameter(negative=(), show_default=False, help="print one JSON document at the end")
     ] = False,
 ) -> None:
-    """Train a network on images, keeping everything about the run in one folder.
+    """Train a network on images or a table, keeping everything about the run in one folder.
 
     A validation split is held out of the training images when the source has none; every choice is made on
     it, and the test split is read once, at the end. Ctrl-C saves at the current step; --resume goes on.
@@ -99,7 +109,8 @@ def train(
     given: dict[str, Any] = {
         "arch": arch, "recipe": recipe, "overrides": set_, "seed": seed, "epochs": epochs, "workers": workers,
         "device": device, "precision": precision, "size": size, "weights": weights,
-        "threads": threads, "memory": memory,
+        "threads": threads, "memory": memory, "task": task,
+        "target": [name.strip() for word in target for name in word.split(",")] if target else None,
     }  # fmt: skip
     _check(source, out, resume)
     from resnets import training
@@ -151,11 +162,17 @@ def _document(run: Run) -> dict[str, Any]:
     }
 
 
+def _figure(found: dict[str, Any]) -> str:
+    if "top1" in found:
+        return f"top-1 {found['top1']:.2f} %"
+    unit = found["targets"][0]["unit"] if len(found["targets"]) == 1 else "standard deviations"
+    return f"RMSE {found['rmse']:.4g} {unit}".rstrip()
+
+
 def _summarise(run: Run) -> None:
     figures = [
-        f"{split} top-1 {found['top1']:.2f} %"
-        for split in ("validation", "test")
-        if (found := run.info["results"].get(split))
+        f"{split} {_figure(found)}" for split in ("validation", "test") if (found := run.info["results"].get(split))
     ]
     output.show(f"{run.path}: {', '.join(figures)}")
-    output.say(f"next: resnets evaluate {run.path}    or    resnets predict {run.path} IMAGE…")
+    what = "TABLE.csv" if run.encoding is not None else "IMAGE…"
+    output.say(f"next: resnets evaluate {run.path}    or    resnets predict {run.path} {what}")

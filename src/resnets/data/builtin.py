@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnets.data.rows import TableSplit
 from resnets.data.split import ArraySplit, Source
+from resnets.data.targets import Target
 from resnets.errors import InputError
 from resnets.files import cache_folder
 
-BUILTIN = ("digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
+BUILTIN = ("digits", "diabetes", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
+
+_DIABETES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")  # scikit-learn's names
 
 
 def open_builtin(name: str) -> Source:
@@ -28,24 +32,57 @@ def open_builtin(name: str) -> Source:
     """
     if name == "digits":
         return _digits()
+    if name == "diabetes":
+        return _diabetes()
     loader = _CIFAR.get(name)
     if loader is not None:
         return _fetched(name, lambda: _cifar(name, *loader))
     return _fetched(name, lambda: _torchvision(name))
 
 
-def _digits_table() -> NDArray[np.float64]:
-    """What scikit-learn keeps of the digits, [1797, 65]: 64 pixels and the digit.
+def _embedded(file: str, delimiter: str | None = None) -> NDArray[np.float64] | None:
+    """A table that scikit-learn carries, or None where its files lie elsewhere.
 
     Read from its file, because importing scikit-learn takes two seconds and nothing else of it is needed.
     """
     found = importlib.util.find_spec("sklearn")
-    places = (found.submodule_search_locations if found else None) or []
-    for place in places:
-        file = Path(place) / "datasets" / "data" / "digits.csv.gz"
-        if file.is_file():
-            with gzip.open(file, "rt", encoding="ascii") as lines:
-                return np.loadtxt(lines, delimiter=",")
+    for place in (found.submodule_search_locations if found else None) or []:
+        path = Path(place) / "datasets" / "data" / file
+        if path.is_file():
+            with gzip.open(path, "rt", encoding="ascii") as lines:
+                return np.loadtxt(lines, delimiter=delimiter)
+    return None
+
+
+def _diabetes() -> Source:
+    """442 patients of Efron et al. (Least angle regression, 2004) in ten columns, in their own units.
+
+    The target is the progression of the disease after one year. Tested on: every fifth patient.
+    """
+    columns, target = _embedded("diabetes_data_raw.csv.gz"), _embedded("diabetes_target.csv.gz")
+    if columns is None or target is None:
+        from sklearn.datasets import load_diabetes
+
+        columns, target = load_diabetes(return_X_y=True, scaled=False)
+    place = np.arange(len(target))
+    splits = {
+        split: TableSplit(
+            {header: columns[chosen, k] for k, header in enumerate(_DIABETES)},
+            target[chosen, None],
+            "diabetes",
+            place[chosen],
+            file=False,
+        )
+        for split, chosen in (("train", place % 5 != 4), ("test", place % 5 == 4))
+    }
+    return Source("diabetes", (), splits, mirrors=False, targets=(Target("progression"),))
+
+
+def _digits_table() -> NDArray[np.float64]:
+    """What scikit-learn keeps of the digits, [1797, 65]: 64 pixels and the digit."""
+    table = _embedded("digits.csv.gz", ",")
+    if table is not None:
+        return table
     from sklearn.datasets import load_digits  # where its files lie elsewhere
 
     bunch = load_digits()

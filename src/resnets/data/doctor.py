@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from resnets.data.decoding import UnreadableImage
+from resnets.data.facts import table_facts, target_facts
 from resnets.data.folders import Layout, scan
 from resnets.data.sources import open_tolerantly
 from resnets.data.split import Source, Split, in_threads
@@ -26,7 +27,7 @@ class _Image:
 
     split: str
     path: str
-    label: int
+    label: int  # of a regression, the place in the split
     size: tuple[int, int] = (0, 0)
     mode: str = ""
     format: str = ""
@@ -34,11 +35,12 @@ class _Image:
     reason: str | None = None
 
 
-def examine(source: str | os.PathLike[str] | Source) -> dict[str, Any]:
-    """Decode every image of a source and report, as plain JSON data.
+def examine(source: str | os.PathLike[str] | Source, *, target: str | Sequence[str] | None = None) -> dict[str, Any]:
+    """Decode every image of a source, or look at every row of a table, and report, as plain JSON data.
 
     Given as text (a path or a built-in name), a source with empty class folders or splits that disagree, which
-    `open_source` refuses, is examined all the same.
+    `open_source` refuses, is examined all the same. So is a table without a target, as is a list of images of which
+    some are not there.
 
     Returns:
         name: as given.
@@ -50,17 +52,24 @@ def examine(source: str | os.PathLike[str] | Source) -> dict[str, Any]:
         unreadable: `path` and `reason` of each.
         empty_classes: `split` and `class` of each class without images in a split.
         class_differences: of each split, `missing` and `extra` classes beside the first split; only those that differ.
-        duplicates: groups of images with exactly the same pixels: `splits`, `paths`, `classes`, and whether they lie
-            `across` splits; those first.
+        duplicates: groups of images with exactly the same pixels: `splits`, `paths`, `classes` (of a regression
+            `targets`, of each), and whether they lie `across` splits; those first. Of a table, rows with the same
+            predictors.
+        targets: of a regression, see `target_facts`.
+        columns: of a table, see `table_facts`.
         ignored_files: number of files that are no images.
         notes: what else was noticed.
 
     Raises:
         InputError: there is no such source, or no image at all in it.
     """
-    found = source if isinstance(source, Source) else open_tolerantly(source)
-    layout = _layout(found.name)
-    images = [item for name, split in found.splits.items() for item in _look(name, split)]
+    found = source if isinstance(source, Source) else open_tolerantly(source, target=target)
+    notes = list(found.notes)
+    numbers: dict[str, Any] = {"targets": target_facts(found)} if found.task == "regression" else {}
+    if found.tabular:
+        numbers |= table_facts(found, notes)
+    layout = _layout(found.name) if found.task == "classification" else None
+    images = [item for name, split in found.splits.items() for item in _look(found, name, split)]
     sound = [item for item in images if item.reason is None]
     return {
         "name": found.name,
@@ -72,9 +81,10 @@ def examine(source: str | os.PathLike[str] | Source) -> dict[str, Any]:
         "unreadable": [{"path": item.path, "reason": item.reason} for item in images if item.reason is not None],
         "empty_classes": _empty(found, layout),
         "class_differences": _differences(layout),
-        "duplicates": _duplicates(sound, found.classes),
+        "duplicates": _duplicates(sound, found),
         "ignored_files": sum(split.ignored for split in layout.splits.values()) if layout else 0,
-        "notes": list(found.notes),
+        **numbers,
+        "notes": notes,
     }
 
 
@@ -89,16 +99,18 @@ def _layout(name: str) -> Layout | None:
     return scan(root)
 
 
-def _look(name: str, split: Split) -> Iterable[_Image]:
+def _look(source: Source, name: str, split: Split) -> Iterable[_Image]:
     def facts(indices: Sequence[int]) -> list[_Image]:
-        return [_facts(name, split, index) for index in indices]
+        labels = split.labels if source.classes else range(len(split))
+        return [_facts(name, split, index, int(labels[index])) for index in indices]
 
+    if source.tabular:
+        return
     for part in in_threads(facts, len(split)):
         yield from part
 
 
-def _facts(name: str, split: Split, index: int) -> _Image:
-    label = int(split.labels[index])
+def _facts(name: str, split: Split, index: int, label: int) -> _Image:
     try:
         picture = split.image(index)
     except UnreadableImage as problem:
@@ -121,7 +133,7 @@ def _digest(picture: Image.Image) -> bytes:
 
 
 def _counts(source: Source, split: Split) -> dict[str, int]:
-    counts = Counter(split.labels.tolist())
+    counts = Counter(split.labels.tolist()) if source.classes else Counter()
     return {name: counts[label] for label, name in enumerate(source.classes)}
 
 
@@ -170,7 +182,7 @@ def _differences(layout: Layout | None) -> dict[str, dict[str, list[str]]]:
     return differences
 
 
-def _duplicates(images: Iterable[_Image], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _duplicates(images: Iterable[_Image], source: Source) -> list[dict[str, Any]]:
     groups: defaultdict[bytes, list[_Image]] = defaultdict(list)
     for item in images:
         groups[item.digest].append(item)
@@ -178,10 +190,16 @@ def _duplicates(images: Iterable[_Image], classes: Sequence[str]) -> list[dict[s
         {
             "splits": list(dict.fromkeys(item.split for item in group)),
             "paths": [item.path for item in group],
-            "classes": list(dict.fromkeys(classes[item.label] for item in group)),
+            **_labels(group, source),
             "across": len({item.split for item in group}) > 1,
         }
         for group in groups.values()
         if len(group) > 1
     ]
     return sorted(listed, key=lambda entry: not entry["across"])
+
+
+def _labels(group: Sequence[_Image], source: Source) -> dict[str, Any]:
+    if source.classes:
+        return {"classes": list(dict.fromkeys(source.classes[item.label] for item in group))}
+    return {"classes": [], "targets": [source.splits[item.split].labels[item.label].tolist() for item in group]}

@@ -17,15 +17,18 @@ from torch.utils.data import Dataset
 from resnets.data.arrays import Arrays
 from resnets.data.augmentation import Augmentation, augment, move
 from resnets.data.decoding import UnreadableImage
+from resnets.data.encoding import TableEncoding
 from resnets.data.geometry import crop_numbers, flip_bits
 from resnets.data.mixing import erase, mix
 from resnets.data.packed import Packed, Streamed
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.random import epoch_order
+from resnets.data.rows import Rows
 from resnets.data.split import refuse
 from resnets.data.threads import in_parts
 from resnets.data.views import put
 from resnets.data.workers import in_workers
+from resnets.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +36,8 @@ class Batch:
     """What a network is given at once.
 
     Attributes:
-        images: float32 [B, C, S, S], normalised.
-        targets: int64 [B], or float32 [B, K] when mixed.
+        images: float32 [B, C, S, S], normalised; of rows of a table [B, 1, 1, F].
+        targets: int64 [B], or float32 [B, K] when mixed; of a regression float64 [B, T], in the targets' own units.
         indices: int64 [B], of the samples in the data that the batch was taken from.
     """
 
@@ -49,9 +52,9 @@ def steps_per_epoch(n: int, batch_size: int, *, drop_last: bool = True) -> int:
 
 
 def train_batches(
-    data: Packed | Streamed,
+    data: Packed | Streamed | Rows,
     *,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | TableEncoding,
     augmentation: Augmentation,
     batch_size: int,
     seed: int,
@@ -70,8 +73,8 @@ def train_batches(
 
     Args:
         data: from `load_split`.
-        preprocessing: of the network.
-        augmentation: what is done at random.
+        preprocessing: of the network; rows of a table are encoded already.
+        augmentation: what is done at random; nothing to rows.
         batch_size: images in a batch.
         seed: of the run.
         epoch: counted from 0.
@@ -83,11 +86,14 @@ def train_batches(
         memory_format: of the images.
 
     Raises:
-        InputError: an image could not be read any more; it is named.
+        InputError: an image could not be read any more; it is named. Or the targets of a regression were to be mixed.
     """
     order = epoch_order(len(data), seed=seed, epoch=epoch)
     steps = steps_per_epoch(len(data), batch_size, drop_last=drop_last)
     chunks = [order[step * batch_size : (step + 1) * batch_size] for step in range(start, steps)]
+    if isinstance(data, Rows) or isinstance(preprocessing, TableEncoding):
+        yield from _of_rows(data, chunks)
+        return
     making = _Making(data, preprocessing, augmentation, seed, epoch)
     mean_image = preprocessing.mean_pixels()
     mixing = augmentation.mixup > 0 or augmentation.cutmix > 0
@@ -105,6 +111,8 @@ def train_batches(
             images = erase(images, indices, augmentation.erasing, seed=seed, epoch=epoch)
         chosen = torch.from_numpy(indices)
         targets = data.labels[chosen.to(data.labels.device)]
+        if mixing and targets.is_floating_point():
+            raise InputError("mixup and cutmix mix classes, which a regression has none of; use mixup=0 and cutmix=0")
         if mixing:
             hot = F.one_hot(targets, num_classes).float()
             images, targets = mix(images, hot, int(indices[0]), augmentation, seed=seed, epoch=epoch)
@@ -112,9 +120,9 @@ def train_batches(
 
 
 def eval_batches(
-    data: Packed | Streamed,
+    data: Packed | Streamed | Rows,
     *,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | TableEncoding,
     batch_size: int,
     workers: int = 0,
     memory_format: torch.memory_format | None = None,
@@ -126,11 +134,23 @@ def eval_batches(
     """
     indices = np.arange(len(data))
     chunks = [indices[begin : begin + batch_size] for begin in range(0, len(data), batch_size)]
+    if isinstance(data, Rows) or isinstance(preprocessing, TableEncoding):
+        yield from _of_rows(data, chunks)
+        return
     making, arrays = _Making(data, preprocessing, None, 0, 0), Arrays()
     for pixels, indices in _made(making, chunks, workers, memory_format):
         chosen = torch.from_numpy(indices)
         targets = data.labels[chosen.to(data.labels.device)]
         yield Batch(preprocessing.normalise(pixels, memory_format, arrays=arrays), targets, chosen)
+
+
+def _of_rows(data: Packed | Streamed | Rows, chunks: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
+    if not isinstance(data, Rows):
+        raise InputError(f"{data.name(0)} is an image, and the network takes rows of a table; give a table")
+    for indices in chunks:
+        chosen = torch.from_numpy(indices)
+        there = chosen.to(data.labels.device)
+        yield Batch(data.features[there], data.labels[there], chosen)
 
 
 @dataclass(frozen=True, eq=False)

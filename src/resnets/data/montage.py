@@ -14,6 +14,7 @@ from resnets.data.split import Source, Split
 from resnets.errors import InputError
 
 _GAP = 4
+_PARTS = 10  # rows of a regression
 _INK, _PAPER, _FAINT = (32, 32, 32), (255, 255, 255), (225, 225, 225)
 
 
@@ -27,6 +28,8 @@ def montage(
 ) -> None:
     """Write a PNG with a row of images for each class of a source's first split, evenly spaced over the class.
 
+    Of a regression a row is a tenth of the images, in the order of the first target.
+
     An unreadable image is a crossed-out tile.
 
     Args:
@@ -37,27 +40,27 @@ def montage(
         tile: side in pixels of an image on the sheet.
 
     Raises:
-        InputError: no such source, or the file cannot be written.
+        InputError: no such source, a table, or the file cannot be written.
     """
     found = source if isinstance(source, Source) else open_tolerantly(source)
     name, split = next(iter(found.splits.items()))
-    shown = _spaced(np.arange(len(found.classes)), rows)
+    groups = _groups(found, split)
+    shown = [groups[place] for place in _spaced(np.arange(len(groups)), rows)]
     font = ImageFont.load_default(size=14)
-    counts = np.bincount(split.labels, minlength=len(found.classes))
-    captions = [f"{_short(found.classes[label])} ({counts[label]})" for label in shown]
-    left = round(max(font.getlength(caption) for caption in captions)) + 3 * _GAP
+    left = round(max(font.getlength(caption) for caption, _ in shown)) + 3 * _GAP
     step = tile + _GAP
-    title = f"{found.name}: {name}, {len(split)} images of {len(found.classes)} classes"
-    if len(shown) < len(found.classes):
+    what = f"of {len(found.classes)} classes" if found.classes else f"in order of {found.targets[0]}"
+    title = f"{found.name}: {name}, {len(split)} images {what}"
+    if len(shown) < len(groups):
         title += f", {len(shown)} of them shown"
     width = max(left + columns * step, round(font.getlength(title)) + 2 * _GAP)
     sheet = Image.new("RGB", (width, step * (len(shown) + 1) - tile + 24), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP), title, _INK, font)
-    for row, label in enumerate(shown):
+    for row, (caption, members) in enumerate(shown):
         top = 24 + _GAP + row * step
-        draw.text((left - 2 * _GAP, top + tile // 2), captions[row], _INK, font, anchor="rm")
-        for column, index in enumerate(_spaced(np.flatnonzero(split.labels == label), columns)):
+        draw.text((left - 2 * _GAP, top + tile // 2), caption, _INK, font, anchor="rm")
+        for column, index in enumerate(_spaced(members, columns)):
             sheet.paste(_tile(split, int(index), tile), (left + column * step, top))
     try:
         target = Path(path)
@@ -65,6 +68,19 @@ def montage(
         sheet.save(target, format="PNG")
     except OSError as problem:
         raise InputError(f"{path} cannot be written ({problem.strerror or problem}); choose another place") from problem
+
+
+def _groups(source: Source, split: Split) -> list[tuple[str, np.ndarray]]:
+    """The rows of the sheet: their captions, and the places of their images."""
+    if source.tabular or not (source.classes or source.targets):
+        raise InputError(f"{source.name} has no images to draw; leave out --montage")
+    if source.classes:
+        members = [np.flatnonzero(split.labels == label) for label in range(len(source.classes))]
+        return [(f"{_short(name)} ({len(m)})", m) for name, m in zip(source.classes, members, strict=True)]
+    values = split.labels[:, 0]
+    parts = [part for part in np.array_split(np.argsort(values, kind="stable"), _PARTS) if len(part)]
+    unit = f" {source.targets[0].unit}" if source.targets[0].unit else ""
+    return [(f"{values[part[0]]:.4g} to {values[part[-1]]:.4g}{unit} ({len(part)})", part) for part in parts]
 
 
 def _spaced(values: np.ndarray, most: int) -> np.ndarray:

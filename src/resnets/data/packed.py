@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -14,8 +14,11 @@ from torch import Tensor
 
 from resnets.data.cache import Pictures, files_of, keep
 from resnets.data.decoding import UnreadableImage
+from resnets.data.encoding import TableEncoding
 from resnets.data.geometry import box_in
+from resnets.data.memory import free_memory
 from resnets.data.preprocessing import SMALL, Preprocessing
+from resnets.data.rows import Rows, TableSplit
 from resnets.data.split import Split, Subset, find_unreadable, in_threads, refuse, smallest, subset
 from resnets.data.views import crop, crop_shrunk, shrunk
 from resnets.errors import InputError
@@ -27,7 +30,7 @@ class Packed:
 
     Attributes:
         images: uint8 [n, C, S, S].
-        labels: int64 [n].
+        labels: int64 [n]; float64 [n, T] of a regression.
         names: of each image.
         skipped: (name, reason) of the images left out because they could not be read.
     """
@@ -54,7 +57,7 @@ class Streamed:
 
     Attributes:
         split: the images, all of them readable when `load_split` looked.
-        labels: int64 [n].
+        labels: int64 [n]; float64 [n, T] of a regression.
         skipped: (name, reason) of the images left out because they could not be read.
         side: larger pictures are scaled to this shorter side before crops are cut out of them; None takes them whole.
         pictures: of the whole split, so scaled, where they are kept on the disk.
@@ -125,13 +128,23 @@ def pack(
     keep = _others(failed, n)
     if failed:
         images = images[torch.from_numpy(keep)]
-    labels = torch.from_numpy(np.ascontiguousarray(split.labels[keep], dtype=np.int64))
+    labels = _labels(split.labels[keep])
     return Packed(images, labels, [split.name(int(index)) for index in keep], skipped)
 
 
+@overload
+def load_split(
+    split: Split, preprocessing: Preprocessing, *, training: bool, skip_unreadable: bool = ..., workers: int = ...,
+    memory_limit: int | None = ..., keep_side: int | None = ..., hold_side: bool = ...,
+) -> Packed | Streamed: ...  # fmt: skip
+@overload
+def load_split(
+    split: Split, preprocessing: Preprocessing | TableEncoding, *, training: bool, skip_unreadable: bool = ...,
+    workers: int = ..., memory_limit: int | None = ..., keep_side: int | None = ..., hold_side: bool = ...,
+) -> Packed | Streamed | Rows: ...  # fmt: skip
 def load_split(
     split: Split,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | TableEncoding,
     *,
     training: bool,
     skip_unreadable: bool = False,
@@ -139,8 +152,8 @@ def load_split(
     memory_limit: int | None = None,
     keep_side: int | None = None,
     hold_side: bool = False,
-) -> Packed | Streamed:
-    """Pack a split if it fits in memory, else check that it can be read and stream it.
+) -> Packed | Streamed | Rows:
+    """Pack a split if it fits in memory, else check that it can be read and stream it; encode the rows of a table.
 
     Random resized crops of pictures larger than 64 pixels want the originals, so those stream for training even
     when their evaluation views would fit, unless the originals have the network's size already.
@@ -148,8 +161,8 @@ def load_split(
     in the middle of it.
 
     Args:
-        split: the images.
-        preprocessing: size and channels of the evaluation view.
+        split: the images, or rows.
+        preprocessing: size and channels of the evaluation view; the encoding of rows, which has no other arguments.
         training: whether `train_batches` will be asked for random resized crops of it.
         skip_unreadable: leave unreadable images out, and list them in `skipped`, instead of refusing.
         workers: threads that decode now; 0 is one a core.
@@ -159,8 +172,13 @@ def load_split(
         hold_side: scale them so even if it cannot, for a run that began with it.
 
     Raises:
-        InputError: unreadable images, all of them named, unless they are to be skipped; or no readable one.
+        InputError: unreadable images, all of them named, unless they are to be skipped; or no readable one; images
+            for a network that takes rows, and rows for one that takes images.
     """
+    if isinstance(preprocessing, TableEncoding):
+        return _encoded(split, preprocessing)
+    if isinstance(split, TableSplit):
+        raise InputError(f"{split.title} is a table, and the network takes images; give images")
     need = len(split) * preprocessing.channels * preprocessing.size**2
     limit = memory_limit if memory_limit is not None else int(free_memory() * 0.4)
     originals = not training or preprocessing.size <= SMALL or _native(split, preprocessing.size)
@@ -180,8 +198,22 @@ def load_split(
     skipped = _check(failed, len(split), skip_unreadable)
     if failed:
         split = subset(split, _others(failed, len(split)))
-    labels = torch.from_numpy(np.ascontiguousarray(split.labels, dtype=np.int64))
+    labels = _labels(split.labels)
     return Streamed(split, labels, skipped, keep_side if files is not None else None, pictures, notes)
+
+
+def _encoded(split: Split, encoding: TableEncoding) -> Rows:
+    if not isinstance(split, TableSplit):
+        raise InputError(f"{split.name(0)} is an image, and the network takes rows of a table; give a table")
+    features, notes = encoding.encode(split)
+    names = [split.name(index) for index in range(len(split))]
+    return Rows(torch.from_numpy(features)[:, None, None, :], _labels(split.labels), names, notes=notes)
+
+
+def _labels(labels: NDArray[Any]) -> Tensor:
+    """Classes as int64, targets as float64."""
+    kind = np.float64 if np.issubdtype(labels.dtype, np.floating) else np.int64
+    return torch.from_numpy(np.ascontiguousarray(labels, dtype=kind))
 
 
 def _failed(split: Split, pictures: Pictures) -> list[tuple[int, str, str]]:
@@ -190,39 +222,6 @@ def _failed(split: Split, pictures: Pictures) -> list[tuple[int, str, str]]:
         return list(pictures.failed)
     place = {int(index): number for number, index in enumerate(split.indices)}
     return sorted((place[index], name, reason) for index, name, reason in pictures.failed if index in place)
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: the machine's, or its control group's if that is less."""
-    free = 2 << 30  # where the system does not say
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as most:
-            limit = int(most.read())
-        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as now:
-            free = min(free, limit - int(now.read()))
-    except (OSError, ValueError):  # no control group, or "max"
-        pass
-    return max(min(free, _below_limit(free)), 0)
-
-
-def _below_limit(free: int) -> int:
-    """Bytes of address space left below the process's own limit (`ulimit -v`), if it has one; else `free`."""
-    try:
-        import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit == resource.RLIM_INFINITY:
-            return free
-        with open("/proc/self/statm", encoding="ascii") as line:
-            return limit - int(line.read().split()[0]) * resource.getpagesize()
-    except (ImportError, OSError, ValueError):
-        return free
 
 
 def _native(split: Split, size: int) -> bool:

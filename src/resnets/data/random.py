@@ -30,6 +30,7 @@ class Stream(IntEnum):
     MIX = 5
     HOLD_OUT = 6
     NETWORK = 7
+    TEST = 8
 
 
 def philox(counter: NDArray[np.uint32], key: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from resnets.data.decoding import UnreadableImage, read_image, read_reduced
-from resnets.data.random import Stream, sort_keys
 from resnets.data.reduced import Reduced, Reduction
+from resnets.data.rows import TableSplit
+from resnets.data.targets import Target
 from resnets.errors import InputError
 
 Result = TypeVar("Result")
@@ -25,8 +25,8 @@ class Split(Protocol):
     """One split of a source; nothing is decoded before `image` asks for it."""
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """int64 [n], indices into the source's classes."""
+    def labels(self) -> NDArray[Any]:
+        """int64 [n], indices into the source's classes; of a regression float64 [n, T], in the targets' units."""
 
     def __len__(self) -> int: ...
 
@@ -42,14 +42,15 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled images.
+    """Labelled images; or images or rows of a table with numbers to predict.
 
     Attributes:
         name: as the user typed it.
-        classes: names, in the order of the labels.
+        classes: names, in the order of the labels; none of a regression.
         splits: of "train", "validation" and "test", those that the source gives.
         notes: what the user should be told.
         mirrors: whether the mirror image of a picture still shows its class; not so for digits.
+        targets: of a regression, what its labels are.
     """
 
     name: str
@@ -57,6 +58,16 @@ class Source:
     splits: Mapping[str, Split]
     notes: tuple[str, ...] = ()
     mirrors: bool = True
+    targets: tuple[Target, ...] = ()
+
+    @property
+    def task(self) -> Literal["classification", "regression"]:
+        return "regression" if self.targets or self.tabular else "classification"
+
+    @property
+    def tabular(self) -> bool:
+        """Whether it holds rows of a table and no images."""
+        return any(isinstance(split, TableSplit) for split in self.splits.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +96,7 @@ class FileSplit:
     """One image a file."""
 
     paths: Sequence[str]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,7 +117,7 @@ class Subset:
 
     whole: Split
     indices: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -124,61 +135,11 @@ class Subset:
 def subset(split: Split, indices: ArrayLike) -> Split:
     """Return the images at `indices` (int [m], each below len(split)) as a split of their own."""
     chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+    if isinstance(split, TableSplit):
+        return split.take(chosen)
     if isinstance(split, Subset):
         return Subset(split.whole, split.indices[chosen], split.labels[chosen])
     return Subset(split, chosen, split.labels[chosen])
-
-
-def hold_out(source: Source, fraction: float = 0.1, seed: int = 0) -> Source:
-    """Take a stratified "validation" split out of "train", by seed; a source that has one is returned as it is.
-
-    Exactly round(fraction * n) images are taken (at least one): each class gives its share, rounded so that the
-    total comes out (largest remainders first), and a class never gives its last image. Both parts keep the order
-    of the whole, and the choice depends on nothing but the seed and the labels.
-
-    Raises:
-        InputError: no training split, a fraction outside (0, 1), or too few images to take any.
-    """
-    if "validation" in source.splits:
-        return source
-    if "train" not in source.splits:
-        raise InputError(f"{source.name} has no training images to hold a validation split out of; add a train folder")
-    if not 0 < fraction < 1:
-        raise InputError(f"the validation fraction must lie between 0 and 1, not {fraction:g}")
-    train = source.splits["train"]
-    classes, inverse, counts = np.unique(train.labels, return_inverse=True, return_counts=True)
-    wanted = max(1, round(fraction * len(train)))
-    spare = counts - 1
-    if wanted > spare.sum():
-        raise InputError(
-            f"{source.name} has too few training images ({len(train)} in {len(classes)} classes) to hold out {wanted}"
-            " for validation; add images, or a validation folder"
-        )
-    taken = _shares(counts.astype(np.float64) * (wanted / len(train)), spare, wanted)
-    keys = sort_keys(seed, 0, np.arange(len(train)), Stream.HOLD_OUT)
-    validation = np.sort(
-        np.concatenate(
-            [
-                members[np.argsort(keys[members], kind="stable")[: taken[position]]]
-                for position in range(len(classes))
-                for members in [np.flatnonzero(inverse == position)]
-            ]
-        )
-    )
-    remaining = np.setdiff1d(np.arange(len(train)), validation)
-    splits = {"train": subset(train, remaining), "validation": subset(train, validation)}
-    splits |= {name: split for name, split in source.splits.items() if name != "train"}
-    return dataclasses.replace(source, splits=splits)
-
-
-def _shares(ideal: NDArray[np.float64], most: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """Whole numbers near `ideal`, none above `most`, that add up to `total` (largest-remainder method)."""
-    shares = np.minimum(np.floor(ideal).astype(np.int64), most)
-    while (missing := total - int(shares.sum())) > 0:
-        remainder = np.where(shares < most, ideal - shares, -np.inf)
-        best = np.argsort(-remainder, kind="stable")[:missing]
-        shares[best[shares[best] < most[best]]] += 1
-    return shares
 
 
 def in_threads(

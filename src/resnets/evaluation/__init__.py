@@ -7,6 +7,8 @@ from resnets.evaluation.exported import export_weights, loading_line
 from resnets.evaluation.imported import import_weights
 from resnets.evaluation.metrics import Evaluation, evaluate
 from resnets.evaluation.prediction import Prediction
+from resnets.evaluation.predicted import NumberPrediction
+from resnets.evaluation.regression import RegressionEvaluation
 from resnets.evaluation.report import write_report
 from resnets.evaluation.run import Run
 from resnets.evaluation.selection import evaluate_split
@@ -14,7 +16,9 @@ from resnets.evaluation.selection import evaluate_split
 __all__ = [
     "Evaluation",
     "Explained",
+    "NumberPrediction",
     "Prediction",
+    "RegressionEvaluation",
     "Run",
     "cam",
     "class_activation_maps",

@@ -19,6 +19,7 @@ from resnets.errors import InputError, nearest
 from resnets.evaluation import overlay
 from resnets.evaluation.activation import class_activation_maps, head
 from resnets.evaluation.device import pick_device
+from resnets.evaluation.numbers import require_classes
 from resnets.evaluation.prediction import expand
 from resnets.evaluation.run import Run
 from resnets.files import publish
@@ -132,6 +133,7 @@ def cam(
             nothing is written then.
     """
     run = run if isinstance(run, Run) else Run.open(run)
+    require_classes(run, "a class activation map")
     named = list(dict.fromkeys(_index(run, name) for name in ([classes] if isinstance(classes, str) else classes)))
     if top is None:
         top = 0 if named else 1

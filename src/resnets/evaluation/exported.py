@@ -12,6 +12,7 @@ from torch import Tensor
 from resnets.architecture import NetworkSpec
 from resnets.errors import InputError, nearest
 from resnets.evaluation.imported import TOLERANCE
+from resnets.evaluation.numbers import require_classes
 from resnets.evaluation.run import Run
 from resnets.files import publish
 from resnets.models import save_weights
@@ -45,6 +46,7 @@ def export_weights(run: Run | str | os.PathLike[str], out: str | os.PathLike[str
     if path.exists():
         raise InputError(f"{path} is already there and is not overwritten; choose another --out")
     run = run if isinstance(run, Run) else Run.open(run)
+    require_classes(run, f"a network of {to}")
     own = run.model().state_dict()
     state = to_library(run.spec, own, to)
     difference, largest = compared(run.spec, own, to) or (0.0, 1.0)

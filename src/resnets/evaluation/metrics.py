@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,60 +12,9 @@ from torch import Tensor, nn
 
 from resnets.data import Batch
 from resnets.errors import InputError
-
-TOP = 5  # "top-5" of the papers; with fewer classes, top-K is 100 % by definition
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The figures of one classifier on one split.
-
-    Attributes:
-        top1: images whose likeliest class is the true one, in percent.
-        top5: images whose true class is among the min(5, classes) likeliest, in percent.
-        loss: mean cross-entropy without label smoothing, in nats an image.
-        n: images evaluated.
-        per_class: top-1 of each class's images in percent; None for a class that has none.
-        confusion: images by true class (rows) and predicted class (columns), both in the order of the
-            classes.
-        split: which split of the source was read: `train`, `validation` or `test`.
-        source: the source as the user named it.
-        notes: what the reader of the figures should be told.
-        skipped: (name, reason) of each unreadable image that was left out.
-        probabilities: float32 [n, classes] in the order of the images, when asked for; not part of `to_dict`.
-    """
-
-    top1: float
-    top5: float
-    loss: float
-    n: int
-    per_class: Mapping[str, float | None]
-    confusion: list[list[int]]
-    split: str | None = None
-    source: str | None = None
-    notes: tuple[str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-    probabilities: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data, with `split`, `source`, `notes` and `skipped` where there are any."""
-        document: dict[str, Any] = {
-            "top1": self.top1,
-            "top5": self.top5,
-            "loss": self.loss,
-            "n": self.n,
-            "per_class": dict(self.per_class),
-            "confusion": self.confusion,
-        }
-        if self.split is not None:
-            document["split"] = self.split
-        if self.source is not None:
-            document["source"] = self.source
-        if self.notes:
-            document["notes"] = list(self.notes)
-        if self.skipped:
-            document["skipped"] = [{"path": name, "reason": reason} for name, reason in self.skipped]
-        return document
+from resnets.evaluation.figures import TOP as TOP
+from resnets.evaluation.figures import Cases as Cases
+from resnets.evaluation.figures import Evaluation as Evaluation
 
 
 def evaluate(
@@ -79,6 +26,7 @@ def evaluate(
     flips: bool = False,
     autocast: torch.dtype | None = None,
     keep_probabilities: bool = False,
+    temperature: float = 1.0,
     name: Callable[[int], str] = "image {}".format,
 ) -> Evaluation:
     """Measure `module` on every image of `batches`.
@@ -94,23 +42,24 @@ def evaluate(
         device: where the images go; by default to where the module's parameters are.
         flips: average the probabilities over each picture and its mirror image.
         autocast: run the forward pass under `torch.autocast` with this type.
-        keep_probabilities: keep the probabilities of every image.
-        name: what to call an image, by its index, in an error message.
+        keep_probabilities: keep the log-probabilities of every image.
+        temperature: what the logits are divided by; see `calibration.fit_temperature`.
+        name: what to call an image, by its index.
 
     Raises:
         InputError: no images; classes of the same name; a number of logits or a target that does not fit
             the classes; or logits that are not finite (the first such image is named).
         ValueError: an image that comes twice, or mixed targets: the batches are not meant for evaluation.
     """
-    place = torch.device(device) if device is not None else _device_of(module)
+    place = torch.device(device) if device is not None else device_of(module)
     count = len(classes)
     if len(set(classes)) < count:
         raise InputError("two classes have the same name; the names of the classes must differ")
     truth: list[Tensor] = []
     order: list[Tensor] = []
-    columns: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    columns: list[tuple[Tensor, ...]] = []
     kept: list[Tensor] = []
-    with _evaluation_mode(module), torch.no_grad():
+    with evaluation_mode(module), torch.no_grad():
         for batch in batches:
             _check_targets(batch.targets, count)
             truth.append(batch.targets.cpu())
@@ -118,52 +67,50 @@ def evaluate(
             targets = batch.targets.to(place)
             with torch.autocast(place.type, dtype=autocast, enabled=autocast is not None):
                 logits = _logits(module, batch.images.to(place, non_blocking=True), flips=flips, classes=count)
+            logits = logits if temperature == 1 else logits / temperature
             # Results stay on the device until the end: an accelerator is not made to wait for each batch.
             columns.append(_columns(logits, targets))
             if keep_probabilities:
-                kept.append(logits.softmax(1))
+                kept.append(logits.log_softmax(1))
     if not order or sum(map(len, order)) == 0:
         raise InputError("there is no image to evaluate; give a source or a split that has images")
     indices = torch.cat(order).numpy()
-    _check_once(indices)
-    finite, predicted, rank, loss = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
+    check_once(indices)
+    finite, predicted, rank, loss, sure = (torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True))
     if not finite.all():
         raise InputError(
             f"the network's logits are not finite for {name(int(indices[~finite][0]))} "
             f"({(~finite).sum()} of {len(finite)} images); its weights are damaged or its training diverged"
         )
-    confusion = np.bincount(torch.cat(truth).numpy() * count + predicted, minlength=count * count)
     return _summarise(
-        confusion.reshape(count, count),
+        Cases(tuple(map(name, indices.tolist())), torch.cat(truth).numpy(), predicted, sure, loss),
         classes,
         top5=100 * float(np.mean(rank < TOP)),
-        loss=float(loss.mean(dtype=np.float64)),
-        probabilities=torch.cat(kept).cpu().numpy() if keep_probabilities else None,
+        log_probabilities=torch.cat(kept).cpu().numpy() if keep_probabilities else None,
     )
 
 
 def _summarise(
-    confusion: NDArray[np.int64],
-    classes: Sequence[str],
-    *,
-    top5: float,
-    loss: float,
-    probabilities: NDArray[np.float32] | None,
+    cases: Cases, classes: Sequence[str], *, top5: float, log_probabilities: NDArray[np.float32] | None
 ) -> Evaluation:
     """Derive every top-1 figure from the one confusion matrix, so that they cannot disagree."""
+    count = len(classes)
+    cells = np.bincount(cases.labels * count + cases.predicted, minlength=count * count)
+    confusion = cells.reshape(count, count)
     right, images = confusion.diagonal(), confusion.sum(1)
     n = int(images.sum())
     return Evaluation(
         top1=100 * int(right.sum()) / n,
         top5=top5,
-        loss=loss,
+        loss=float(cases.loss.mean(dtype=np.float64)),
         n=n,
         per_class={
             name: 100 * int(hits) / int(total) if total else None
             for name, hits, total in zip(classes, right, images, strict=True)
         },
         confusion=confusion.tolist(),
-        probabilities=probabilities,
+        cases=cases,
+        log_probabilities=log_probabilities,
     )
 
 
@@ -182,17 +129,19 @@ def _logits(module: nn.Module, images: Tensor, *, flips: bool, classes: int) -> 
     return both.logsumexp(0) - np.log(2)
 
 
-def _columns(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return four [B]: are the logits finite, the predicted class, the true one's rank from 0, the loss."""
+def _columns(logits: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """Five [B]: are the logits finite, the predicted class, the true one's rank from 0, the loss, how sure it is."""
     score = logits.gather(1, targets[:, None])
     position = torch.arange(logits.shape[1], device=logits.device)
     ahead = (logits > score) | ((logits == score) & (position < targets[:, None]))
     loss = nn.functional.cross_entropy(logits, targets, reduction="none")
-    return logits.isfinite().all(1), logits.argmax(1), ahead.sum(1), loss
+    sure = (logits.amax(1) - logits.logsumexp(1)).exp()
+    return logits.isfinite().all(1), logits.argmax(1), ahead.sum(1), loss, sure
 
 
 @contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Within it the module is in evaluation mode; afterwards every part is in the mode that it had."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -202,7 +151,8 @@ def _evaluation_mode(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _device_of(module: nn.Module) -> torch.device:
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module's parameters are."""
     parameter = next(module.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
@@ -217,7 +167,8 @@ def _check_targets(targets: Tensor, classes: int) -> None:
         )
 
 
-def _check_once(indices: NDArray[np.int64]) -> None:
+def check_once(indices: NDArray[np.int64]) -> None:
+    """Refuse batches in which a case comes twice."""
     values, times = np.unique(indices, return_counts=True)
     if times.max() > 1:
         raise ValueError(

@@ -27,11 +27,18 @@ class Prediction:
         path: the file, as named or found.
         top: (class, probability) of the likeliest classes, the likeliest first; empty when there is an error.
         error: why there is no prediction, in one line; None when there is.
+        notes: what the user should be told of it.
     """
 
     path: str
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """`cat 93.1 %, dog 4.0 %`."""
+        return ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in self.top)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data: `path`, and `top` or `error`."""
@@ -48,6 +55,7 @@ def predict(
     *,
     top: int = 5,
     flips: bool = False,
+    temperature: float = 1.0,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
 ) -> Iterator[Prediction]:
@@ -60,6 +68,23 @@ def predict(
     """
     if top < 1 or batch_size < 1:
         raise InputError(f"top and batch_size must be at least 1, not {min(top, batch_size)}")
+    for chunk, pictures in decoded(files, preprocessing, batch_size):
+        images = [picture for picture in pictures if isinstance(picture, Tensor)]
+        answers: Iterator[Tensor] = iter(())
+        if images:
+            found = _classify(module, images, preprocessing, flips=flips, temperature=temperature, device=device)
+            answers = iter(found)
+        for file, picture in zip(chunk, pictures, strict=True):
+            if isinstance(picture, str):
+                yield Prediction(file, error=picture)
+            else:
+                yield _prediction(file, next(answers), classes, top)
+
+
+def decoded(
+    files: Sequence[str], preprocessing: Preprocessing, batch_size: int
+) -> Iterator[tuple[Sequence[str], list[Tensor | str]]]:
+    """Yield files, `batch_size` at a time, with their pictures, uint8 [C, S, S], or why one cannot be read."""
 
     def decode(file: str) -> Tensor | str:
         try:
@@ -70,14 +95,7 @@ def predict(
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(files), batch_size):
             chunk = files[start : start + batch_size]
-            decoded = list(pool.map(decode, chunk))
-            images = [picture for picture in decoded if isinstance(picture, Tensor)]
-            answers = iter(_classify(module, images, preprocessing, flips=flips, device=device) if images else ())
-            for file, picture in zip(chunk, decoded, strict=True):
-                if isinstance(picture, str):
-                    yield Prediction(file, error=picture)
-                else:
-                    yield _prediction(file, next(answers), classes, top)
+            yield chunk, list(pool.map(decode, chunk))
 
 
 def _classify(
@@ -86,6 +104,7 @@ def _classify(
     preprocessing: Preprocessing,
     *,
     flips: bool,
+    temperature: float,
     device: torch.device | str,
 ) -> Tensor:
     """Probabilities, float32 [B, classes] on the CPU, of uint8 [C, S, S] images."""
@@ -94,6 +113,8 @@ def _classify(
         probabilities = module(batch).float().softmax(1)
         if flips:
             probabilities = (probabilities + module(batch.flip(-1)).float().softmax(1)) / 2
+        if temperature != 1:  # logarithms of probabilities are logits but for a constant
+            probabilities = (probabilities.log() / temperature).softmax(1)
     return probabilities.cpu()
 
 

@@ -17,6 +17,7 @@ from resnets.data import Preprocessing
 from resnets.errors import InputError
 from resnets.evaluation import backends, prediction, quantised, remembered, speed
 from resnets.evaluation.backends import Runner, Task
+from resnets.evaluation.numbers import require_classes
 from resnets.evaluation.prediction import Prediction
 from resnets.evaluation.quantised import Maker
 from resnets.models.folding import fold
@@ -214,6 +215,7 @@ def in_order(rates: Mapping[str, float]) -> list[str]:
 
 def of_run(run: Run, *, backend: str, precision: str, batch: int) -> Predictor:
     """Make a run's network ready: see `Run.predictor`."""
+    require_classes(run, "a predictor")
     look = run.preprocessing
     shape = (look.channels, look.size, look.size)
     maker = Maker(run)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,16 @@ import torch
 from torch import nn
 
 from resnets.architecture import NetworkSpec
-from resnets.data import Preprocessing, Source, open_source
+from resnets.data import Preprocessing, Source, TableEncoding, open_source
 from resnets.errors import InputError
-from resnets.evaluation import prediction, selection
+from resnets.evaluation import numbers, prediction, selection
 from resnets.evaluation.device import pick_device
+from resnets.evaluation.losses import RunTarget
 from resnets.evaluation.metrics import Evaluation
+from resnets.evaluation.predicted import NumberPrediction
 from resnets.evaluation.prediction import Prediction
+from resnets.evaluation.prediction_intervals import Conformal
+from resnets.evaluation.regression import RegressionEvaluation
 from resnets.models import build, load_weights
 from resnets.models.folder import RECORDS, read_run, verify, verify_records, weights_file
 
@@ -36,15 +41,15 @@ class Run:
     Attributes:
         path: the run folder.
         spec: the network.
-        classes: the class names, in the order of the logits.
-        preprocessing: how images are prepared for the network.
+        classes: the class names, in the order of the logits; none of a regression.
+        prepared: how images are prepared for the network, or rows of a table encoded.
         info: all of run.json.
     """
 
     path: Path
     spec: NetworkSpec
     classes: tuple[str, ...]
-    preprocessing: Preprocessing
+    prepared: Preprocessing | TableEncoding
     info: Mapping[str, Any] = field(repr=False)
 
     @classmethod
@@ -67,14 +72,21 @@ class Run:
                 path=folder,
                 spec=NetworkSpec.from_dict(info["spec"]),
                 classes=tuple(info["classes"]),
-                preprocessing=Preprocessing.from_dict(info["preprocessing"]),
+                prepared=read_prepared(info["preprocessing"]),
                 info=info,
             )
+            count = len(run.targets)
+            run.conformal  # noqa: B018  # reads it
         except InputError as error:
             raise InputError(f"{folder / 'run.json'}: {error}") from None
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{folder / 'run.json'} is damaged or was edited ({error!r})") from None
-        if not (len(run.classes) == len(set(run.classes)) == run.spec.num_classes):
+        if count and (run.classes or run.spec.num_classes not in (count, 2 * count)):
+            raise InputError(
+                f"{folder / 'run.json'}: {count} targets for a network of {run.spec.num_classes} outputs; it is damaged"
+                " or was edited"
+            )
+        if not count and not (len(run.classes) == len(set(run.classes)) == run.spec.num_classes):
             raise InputError(
                 f"{folder / 'run.json'}: {len(set(run.classes))} class names for a network of "
                 f"{run.spec.num_classes} classes; it is damaged or was edited"
@@ -82,6 +94,38 @@ class Run:
         if not os.path.isfile(run.weights_file):  # Path's own raises on a name too long for a file
             raise InputError(f"{run.weights_file}: the run's weights are missing; copy the whole run folder")
         return run
+
+    @property
+    def task(self) -> str:
+        """`classification` or `regression`."""
+        return "regression" if self.targets else "classification"
+
+    @cached_property
+    def targets(self) -> tuple[RunTarget, ...]:
+        """What a regression predicts, in the order of the network's outputs; empty for classes."""
+        return tuple(map(RunTarget.from_dict, self.info.get("targets") or ()))
+
+    @property
+    def conformal(self) -> Conformal | None:
+        """How wide the prediction intervals of a regression are, once that is measured."""
+        found = (self.info.get("results") or {}).get("conformal")
+        return Conformal.from_dict(found) if found else None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are prepared for the network.
+
+        Raises:
+            InputError: it takes rows of a table.
+        """
+        if isinstance(self.prepared, TableEncoding):
+            raise InputError(f"{self.path} takes rows of a table, not images")
+        return self.prepared
+
+    @property
+    def encoding(self) -> TableEncoding | None:
+        """How rows of a table are encoded for the network; None for images."""
+        return self.prepared if isinstance(self.prepared, TableEncoding) else None
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -97,6 +141,20 @@ class Run:
     def imported(self) -> Mapping[str, Any] | None:
         """Where imported weights come from, as run.json has it; None for a run that was trained here."""
         return self.info.get("imported")
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by where calibrated probabilities are asked for: see `calibration`.
+
+        Raises:
+            InputError: none was fitted, or the run predicts numbers.
+        """
+        if self.targets:
+            raise InputError(f"{self.path} predicts numbers, which no temperature calibrates; leave --calibrated out")
+        found = (self.info.get("results", {}).get("calibration") or {}).get("temperature")
+        if not isinstance(found, int | float) or not 0 < found < float("inf"):
+            raise InputError(f"{self.path} has no temperature to calibrate by; make one: resnets report {self.path}")
+        return float(found)
 
     @property
     def weights_file(self) -> Path:
@@ -128,7 +186,9 @@ class Run:
         device: torch.device | str = "auto",
         workers: int = 0,
         skip_unreadable: bool = False,
-    ) -> Evaluation:
+        keep_probabilities: bool = False,
+        calibrated: bool = False,
+    ) -> Evaluation | RegressionEvaluation:
         """Measure the run on its own source, or on another whose classes have the same names in any order.
 
         Args:
@@ -142,10 +202,13 @@ class Run:
             workers: processes that decode what does not fit in memory.
             skip_unreadable: leave unreadable images out and list them, instead of refusing; as the run itself did
                 when it is measured on its own source.
+            keep_probabilities: keep the log-probabilities of every image.
+            calibrated: divide the logits by the run's temperature, so that confidence fits accuracy.
 
         Raises:
             InputError: a missing source or split, other classes, unreadable images, or damaged weights.
         """
+        temperature = self.temperature if calibrated else 1.0
         recorded = self.source
         own = source is None
         if own and not recorded:
@@ -153,13 +216,25 @@ class Run:
                 f"{self.path} holds imported weights and has no images of its own; name some to evaluate on:"
                 f" resnets evaluate {self.path} SOURCE"
             )
-        found = source if isinstance(source, Source) else open_source(_text(source, recorded))
+        found = source if isinstance(source, Source) else self._opened(source)
+        if self.targets:
+            numbers.match_targets(found, self.targets, self.path)
+            if flips:
+                raise InputError("flips: the mirror image of a picture may have another number; leave it out")
         if own:
             chosen = selection.choose_own(found, self.info, split)
         else:
             chosen = selection.choose(found, split, trained_on=_is_path(source, recorded.get("path")))
-        order = selection.match_classes(found, self.classes)
         place = pick_device(device)
+        name = recorded.get("name", found.name) if own else found.name
+        skip = skip_unreadable or (own and bool(recorded.get("skip_unreadable")))
+        if self.targets:
+            figures = numbers.evaluate_run(
+                self, chosen.split, device=place, batch_size=batch_size, workers=workers, skip_unreadable=skip,
+                name=chosen.name,
+            )  # fmt: skip
+            return replace(figures, source=name, notes=(*found.notes, *chosen.notes, *figures.notes))
+        order = selection.match_classes(found, self.classes)
         result = selection.evaluate_split(
             _fast(self.model(place), place),
             chosen.split,
@@ -170,10 +245,19 @@ class Run:
             device=place,
             batch_size=batch_size,
             workers=workers,
-            skip_unreadable=skip_unreadable or (own and bool(recorded.get("skip_unreadable"))),
+            skip_unreadable=skip,
+            keep_probabilities=keep_probabilities,
+            temperature=temperature,
         )
-        name = recorded.get("name", found.name) if own else found.name
         return replace(result, split=chosen.name, source=name, notes=(*found.notes, *chosen.notes))
+
+    def _opened(self, source: str | os.PathLike[str] | None) -> Source:
+        """The user's source, or the run's own; CSV files with the run's targets."""
+        path = _text(source, self.source)
+        if not self.targets:
+            return open_source(path)
+        own = source is None or _is_path(source, self.source.get("path"))
+        return open_source(path, target=[target.name for target in self.targets], cut=own)
 
     def predict(
         self,
@@ -181,28 +265,35 @@ class Run:
         *,
         top: int = 5,
         flips: bool = False,
+        calibrated: bool = False,
         batch_size: int = 64,
         device: torch.device | str = "auto",
-    ) -> list[Prediction]:
-        """Classify image files, the images in folders and below them, and what patterns such as `*.png`
-        match.
+    ) -> list[Prediction] | list[NumberPrediction]:
+        """Predict image files, the images in folders and below them, and what patterns such as `*.png` match; or, for a
+        run of a table, every row of CSV files.
 
         Args:
             paths: files, folders and patterns; the predictions come in their order, a folder's by name.
             top: how many classes to give, the likeliest first; at most all.
             flips: average over each picture and its mirror image.
+            calibrated: divide the logits by the run's temperature, so that confidence fits accuracy.
             batch_size: images at a time.
             device: `auto` takes the accelerator if there is one.
 
         Returns:
-            One prediction a file; of one that cannot be read, `error` says why, and the others are still
-            predicted.
+            One prediction a file or row: likeliest classes, or numbers with their prediction intervals. Of a file that
+            cannot be read, `error` says why, and the others are still predicted.
 
         Raises:
             InputError: no paths, a folder without images, a pattern that matches none, or damaged weights.
         """
-        files = prediction.expand(paths)
+        temperature = self.temperature if calibrated else 1.0
         place = pick_device(device)
+        if self.targets:
+            if flips:
+                raise InputError("flips: the mirror image of a picture may have another number; leave it out")
+            return numbers.predict_run(self, paths, batch_size=batch_size, device=place)
+        files = prediction.expand(paths)
         return list(
             prediction.predict(
                 _fast(self.model(place), place),
@@ -211,6 +302,7 @@ class Run:
                 self.preprocessing,
                 top=top,
                 flips=flips,
+                temperature=temperature,
                 batch_size=batch_size,
                 device=place,
             )
@@ -255,6 +347,15 @@ class Run:
             except (ValueError, KeyError, TypeError):
                 continue
         return sorted(latest.values(), key=lambda record: int(record["step"]))
+
+
+def read_prepared(data: Mapping[str, Any]) -> Preprocessing | TableEncoding:
+    """Read what run.json has under `preprocessing`: of images, or of a table.
+
+    Raises:
+        InputError: it is neither.
+    """
+    return TableEncoding.from_dict(data) if data.get("kind") == "table" else Preprocessing.from_dict(data)
 
 
 def _fast(module: nn.Module, place: torch.device) -> nn.Module:

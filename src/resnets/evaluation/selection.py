@@ -41,6 +41,8 @@ def evaluate_split(
     batch_size: int = BATCH,
     workers: int = 0,
     skip_unreadable: bool = False,
+    keep_probabilities: bool = False,
+    temperature: float = 1.0,
 ) -> Evaluation:
     """Decode a split and measure `module` on it: the one way in which a run's figures are made, then and
     later.
@@ -58,6 +60,8 @@ def evaluate_split(
         batch_size: images at a time.
         workers: processes that decode what does not fit in memory.
         skip_unreadable: leave unreadable images out, and list them in the result, instead of refusing.
+        keep_probabilities: keep the log-probabilities of every image.
+        temperature: what the logits are divided by.
 
     Raises:
         InputError: unreadable images (named), no images, or a network that does not fit them.
@@ -72,6 +76,8 @@ def evaluate_split(
         device=device,
         flips=flips,
         autocast=autocast,
+        keep_probabilities=keep_probabilities,
+        temperature=temperature,
         name=data.name,  # of what is left when unreadable images were skipped
     )
     return replace(result, skipped=tuple(data.skipped))
@@ -139,8 +145,10 @@ def match_classes(source: Source, classes: Sequence[str]) -> NDArray[np.int64]:
     """Return the run's index of each of the source's classes, matched by name.
 
     Raises:
-        InputError: the two sets of names differ; what is missing and what is unknown is named.
+        InputError: the two sets of names differ; what is missing and what is unknown is named. Or there are no classes.
     """
+    if source.task == "regression":
+        raise InputError(f"{source.name} has numbers to predict, and the run knows classes; give class folders")
     missing = [name for name in classes if name not in set(source.classes)]
     unknown = [name for name in source.classes if name not in set(classes)]
     if missing or unknown:

@@ -13,6 +13,8 @@ from resnets.files import sha256, write_bytes
 
 FORMAT = 2  # of run.json; the first had no seal and no manifest
 RECORDS, REPORT = "metrics.jsonl", "report.html"
+PREDICTIONS = {split: f"predictions-{split}.csv" for split in ("validation", "test")}  # see evaluation/predictions.py
+SUSPECTS = "suspects.csv"  # see evaluation/report/suspects.py
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -49,7 +51,8 @@ def write_info(folder: Path, info: Mapping[str, Any]) -> None:
 
 def close_run(folder: Path, info: Mapping[str, Any]) -> None:
     """Write the manifest of a finished run's files, which must be on the disk, and last run.json, which says so."""
-    names = [str(info["weights"]["file"]), *(name for name in (RECORDS, REPORT) if (folder / name).exists())]
+    others = (RECORDS, REPORT, SUSPECTS, *PREDICTIONS.values())
+    names = [str(info["weights"]["file"]), *(name for name in others if (folder / name).exists())]
     entries = manifest.measure(folder, names) | {"run.json": manifest.entry(manifest.sealed(info))}
     write_bytes(folder / manifest.NAME, manifest.document(entries))
     write_info(folder, info)

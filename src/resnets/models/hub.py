@@ -108,9 +108,13 @@ def write_repository(run: Path, out: Path, name: str) -> None:
         name: `OWNER/NAME`, for the card.
 
     Raises:
-        InputError: not a finished run, or its weights are damaged.
+        InputError: not a finished run, a run of a regression, or its weights are damaged.
     """
     info = folder.read_run(run)
+    if info.get("targets"):
+        raise InputError(
+            f"{run} predicts numbers, which the hub's form of a network does not hold; share the run folder"
+        )
     folder.verify(run, info)
     shutil.copyfile(folder.weights_file(run, info), out / WEIGHTS)
     config = {

@@ -100,6 +100,8 @@ def _run(path: Path) -> Pretrained:
     try:
         spec = NetworkSpec.from_dict(info["spec"]).replace(name=str(info["arch"]))
         classes, preprocessing = tuple(info["classes"]), info["preprocessing"]
+        if preprocessing.get("kind") == "table":
+            preprocessing = None  # there are no images to prepare
         folder.verify(path, info)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path / 'run.json'} is damaged or was edited ({error!r})") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnets.pages.ink import PLACEHOLDERS, inline_svg, short, thinned, thousands
+from resnets.pages.ink import COLOURS, PLACEHOLDERS, inline_svg, short, thinned, thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,15 +37,15 @@ def line_chart(title: str, x_label: str, y_label: str, curves: Sequence[Curve], 
         title: says what is shown; also the text for those who do not see the chart.
         x_label: with its unit.
         y_label: with its unit.
-        curves: at most two, told apart by colour and by their dots.
+        curves: at most eight, told apart by colour and by their dots.
         from_zero: the vertical axis starts at zero.
     """
 
     def draw(axes: Axes) -> None:
-        for curve, colour in zip(curves, (FIRST, SECOND), strict=False):
+        for curve, colour in zip(curves, COLOURS, strict=False):
             x, y = thinned(curve.x, curve.y)
             marker: dict[str, Any] = {"marker": "o", "markersize": 3.2} if curve.marked or len(x) == 1 else {}
-            axes.plot(x, y, color=colour, linewidth=1.5, label=curve.name, **marker)
+            axes.plot(x, y, color=PLACEHOLDERS[colour], linewidth=1.5, label=curve.name, **marker)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.grid(True, color=RULE, linewidth=0.6)
@@ -57,10 +57,12 @@ def line_chart(title: str, x_label: str, y_label: str, curves: Sequence[Curve], 
         axes.set_xlim(left=0)
         if from_zero:
             axes.set_ylim(bottom=0)
-        if len(curves) > 1:
+        if len(curves) > 2:  # so many names would stand on the curves
+            axes.figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+        elif len(curves) > 1:
             axes.legend(frameon=False, fontsize=8)
 
-    return _svg(title, (4.2, 2.7), draw)
+    return _svg(title, (4.2, 2.7 + (0.2 * ((len(curves) + 1) // 2) if len(curves) > 2 else 0)), draw)
 
 
 def confusion_chart(title: str, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[str, float]:

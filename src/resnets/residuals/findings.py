@@ -31,6 +31,9 @@ class Test:
     p_value: float | None
     about: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "statistic": _plain(self.statistic), "p_value": self.p_value, "about": self.about}
+
 
 @dataclass(frozen=True)
 class Remedy:
@@ -50,6 +53,16 @@ class Remedy:
     p_value: float | None
     effect: float
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "words": self.words,
+            "removed": self.removed,
+            "p_value": self.p_value,
+            "effect": _plain(self.effect),
+            "details": dict(self.details),
+        }
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,20 @@ class Finding:
     tests: tuple[Test, ...] = ()
     remedy: Remedy | None = None
     also: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "assumption": self.assumption,
+            "fault": self.fault,
+            "verdict": self.verdict,
+            "p_value": self.p_value,
+            "effect": _plain(self.effect),
+            "measure": self.measure,
+            "size": self.size,
+            "tests": [test.to_dict() for test in self.tests],
+            "remedy": None if self.remedy is None else self.remedy.to_dict(),
+            "also": list(self.also),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,3 +139,17 @@ class ResidualAnalysis:
     leverage: NDArray[np.float64] | None = field(default=None, repr=False)
     influence: NDArray[np.float64] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document: n, findings, all assumptions and notes; not the columns."""
+        return {
+            "n": self.n,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "assumptions": [finding.to_dict() for finding in self.assumptions],
+            "notes": list(self.notes),
+        }
+
+
+def _plain(value: float) -> float | None:
+    """The value as JSON can hold it: what is not finite becomes None."""
+    return float(value) if np.isfinite(value) else None

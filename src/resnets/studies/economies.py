@@ -26,7 +26,7 @@ def measure(folder: Path, case: Case, settings: Settings) -> dict[str, Any]:
     return {
         "parameters": counted.parameters,
         "multiply_adds": counted.multiply_adds,
-        "train_top1": run.evaluate(split="train").top1,
+        "train_top1": run.evaluate(split="train").to_dict()["top1"],
     }
 
 

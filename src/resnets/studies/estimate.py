@@ -76,6 +76,8 @@ def costs(cases: Sequence[Case], settings: Settings, device: str, *, timed: Coll
         InputError: the source cannot be read, or a network does not fit its images.
     """
     source = open_source(settings.data)
+    if source.task == "regression":
+        raise InputError(f"{settings.data} has numbers to predict, but studies train classifiers; give class folders")
     if "train" not in source.splits:
         raise InputError(f"{settings.data}: no training images here, only {', '.join(source.splits)}")
     preprocessing = choose_preprocessing(source.splits["train"], size=settings.size)

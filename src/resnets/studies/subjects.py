@@ -14,6 +14,7 @@ from torch import Tensor
 from resnets.data import Preprocessing, Source, choose_preprocessing, eval_batches, load_split, open_source, subset
 from resnets.errors import InputError
 from resnets.evaluation import Run, selection
+from resnets.evaluation.numbers import require_classes
 from resnets.models import ResNet, build, pretrained
 
 BATCH = 250  # images at a time
@@ -54,6 +55,7 @@ def of_run(
         InputError: no such run or source, a network without units, or imported weights without `data`.
     """
     run = run if isinstance(run, Run) else Run.open(run)
+    require_classes(run, "a study")
     if data is None and not run.source:
         raise InputError(f"{run.path} holds imported weights and has no images of its own; name some: --data SOURCE")
     if data is None:

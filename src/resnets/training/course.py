@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from resnets import manifest
-from resnets.data import Packed, eval_batches, steps_per_epoch
+from resnets.data import Packed, Rows, eval_batches, steps_per_epoch
 from resnets.errors import InputError
 from resnets.evaluation import evaluate
+from resnets.evaluation.regression import evaluate_numbers
 from resnets.files import make_folder, sweep
 from resnets.models import build, pretrained, start_from
 from resnets.models import told as start_note
@@ -28,6 +29,7 @@ from resnets.training.loop import Record, fit
 from resnets.training.memory import LOW_COST
 from resnets.training.optimiser import make_optimisers
 from resnets.training.plan import Plan
+from resnets.training.regression import shown
 from resnets.training.shortage import advice, out_of_memory
 from resnets.training.stopping import Signals, Stopped
 from resnets.training.whitening import check_stem, training_sample, whiten
@@ -127,16 +129,27 @@ def _training(plan: Plan, state: State, judge: nn.Module, saving: Saving, stop: 
         )  # fmt: skip
         return {"top1": found.top1, "loss": found.loss}
 
+    def validate_numbers() -> dict[str, float]:
+        judge.load_state_dict(state.evaluated())
+        batches = eval_batches(plan.validation, preprocessing=plan.preprocessing, batch_size=EVALUATION_BATCH)
+        found = evaluate_numbers(
+            judge, batches, plan.targets, kind=plan.recipe.loss, delta=plan.recipe.huber_delta, device=device,
+            autocast=plan.execution.autocast, name=plan.validation.name, intervals=False,
+        )  # fmt: skip
+        return {"rmse": found.rmse, "loss": found.loss}
+
+    judged_by = validate_numbers if plan.targets else validate
     per_epoch = steps_per_epoch(len(plan.train), plan.recipe.batch_size * plan.recipe.accumulate)
     for record in fit(
-        state, data=plan.train.to(device) if isinstance(plan.train, Packed) else plan.train,
+        state, data=plan.train.to(device) if isinstance(plan.train, Packed | Rows) else plan.train,
         preprocessing=plan.preprocessing, recipe=plan.recipe, execution=plan.execution, seed=plan.seed,
         num_classes=len(plan.source.classes), workers=plan.workers,
-        validate=validate if plan.validation is not None else None, interruptible=stop.at_once,
+        validate=judged_by if plan.validation is not None else None, interruptible=stop.at_once,
     ):  # fmt: skip
         if record.kind == "note":
             yield record
             continue
+        record = shown(record, plan.targets)
         if record.kind == "epoch" or record.step % max(1, record.total_steps // LOGGED_STEPS) == 0:
             saving.log.append(_line(record))
         if record.kind == "step" and (record.step % per_epoch == 0 or record.step == record.total_steps):
@@ -220,11 +233,16 @@ def _headline(plan: Plan) -> str:
 
 def _better(new: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
     """Whether to keep these weights; the later of two equals has seen more, and NaN is never better."""
-    return math.isfinite(new["top1"] + new["loss"]) and (best is None or new["top1"] >= best["top1"])
+    if not math.isfinite(sum(new.values())):
+        return False
+    if "rmse" in new:
+        return best is None or new["rmse"] <= best["rmse"]
+    return best is None or new["top1"] >= best["top1"]
 
 
 def _line(record: Record) -> dict[str, Any]:
-    keys = ("kind", "step", "epoch", "loss", "accuracy", "learning_rate", "images_per_second", "seconds")
+    figure = "accuracy" if record.rmse is None else "rmse"
+    keys = ("kind", "step", "epoch", "loss", figure, "learning_rate", "images_per_second", "seconds")
     line = {key: getattr(record, key) for key in keys}
     if record.validation is not None:
         line["validation"] = dict(record.validation)

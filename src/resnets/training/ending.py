@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from resnets.evaluation import Run, write_report
+from resnets.evaluation import Run
+from resnets.evaluation.regression import RegressionEvaluation
+from resnets.evaluation.report.examination import HELD_OUT, Examination, Measured, look_closer, measure
+from resnets.evaluation.report.renewing import described, keep
 from resnets.files import sha256, sweep
 from resnets.models.folder import close_run
 from resnets.training import checkpoint, folder
@@ -31,7 +34,7 @@ def finish(plan: Plan, state: State, stop: Signals) -> Iterator[Record]:
         received=stop.received,
     ):  # fmt: skip
         yield Record("note", message=line)
-    by = "validation top-1" if state.best else "the last step"
+    by = ("validation RMSE" if plan.targets else "validation top-1") if state.best else "the last step"
     info = {
         **plan.info, "status": "finished", "finished": folder.now(),
         "weights": {"file": file.name, "sha256": sha256(file)},
@@ -41,23 +44,37 @@ def finish(plan: Plan, state: State, stop: Signals) -> Iterator[Record]:
         },
     }  # fmt: skip
     run = Run(plan.path, plan.spec, plan.source.classes, plan.preprocessing, info)
-    for name in ("validation", "test"):
-        if name in plan.source.splits and len(plan.source.splits[name]):
+    place, workers = plan.execution.device, plan.workers
+    splits: dict[str, Measured] = {}
+    for name in HELD_OUT:
+        if len(plan.source.splits.get(name, ())):
             with stop.at_once():
-                found = run.evaluate(
-                    plan.source, split=name, device=plan.execution.device, workers=plan.workers,
-                    skip_unreadable=plan.info["source"]["skip_unreadable"],
-                )  # fmt: skip
-            info["results"][name] = found.to_dict()
-            yield Record("note", message=f"{name}: top-1 {found.top1:.2f} %, loss {found.loss:.4f}, {found.n:,} images")
+                splits[name] = measure(run, plan.source, name, device=place, workers=workers)
+            yield Record("note", message=f"{name}: {_words(splits[name])}")
+    seen: Examination | None = None
+    try:
+        with stop.at_once():
+            seen = look_closer(run, plan.source, splits, device=place, workers=workers)
+    except Exception as problem:  # the weights and their figures are what the run was for
+        yield Record("note", message=f"the images were not looked at more closely: {described(problem)}")
+    told: list[str] = []
 
     def close() -> None:
-        write_report(run)
+        told[:] = keep(run, splits, seen)
         close_run(plan.path, info)
 
     for line in insist(
         close, what="the report and run.json", otherwise=again, patience=PATIENCE, received=stop.received
     ):  # fmt: skip
         yield Record("note", message=line)
+    for line in told:
+        yield Record("note", message=line)
     sweep(plan.path / "checkpoints")
     yield Record("note", message=f"report: {plan.path / 'report.html'}")
+
+
+def _words(measured: Measured) -> str:
+    found = measured.found
+    if isinstance(found, RegressionEvaluation):
+        return found.words
+    return f"top-1 {found.top1:.2f} %, loss {found.loss:.4f}, {found.n:,} images"

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from resnets.data import (
     Packed,
     Preprocessing,
+    Rows,
     Source,
     Streamed,
+    TableEncoding,
     UnreadableImagesError,
     load_split,
     offer,
@@ -20,12 +22,12 @@ from resnets.training.recipe import Recipe
 
 def load_images(
     source: Source,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | TableEncoding,
     recipe: Recipe,
     skip: bool,
     packed: Mapping[str, bool] | None = None,
     keep_side: int | None = None,
-) -> dict[str, Packed | Streamed]:
+) -> dict[str, Packed | Streamed | Rows]:
     """Decode every split, so that all damaged images are named together and before the training, not after it.
 
     A resumed run packs what it had `packed`, however much memory is free now, and holds the side of its cache, if it
@@ -34,7 +36,7 @@ def load_images(
     Raises:
         UnreadableImagesError: names all of them.
     """
-    loaded: dict[str, Packed | Streamed] = {}
+    loaded: dict[str, Packed | Streamed | Rows] = {}
     listed: list[tuple[str, str]] = []
     total = 0
     for name, split in source.splits.items():
@@ -54,9 +56,11 @@ def load_images(
     return loaded
 
 
-def cache_notes(data: Packed | Streamed, cache: bool, preprocessing: Preprocessing, recipe: Recipe) -> Sequence[str]:
+def cache_notes(
+    data: Packed | Streamed | Rows, cache: bool, preprocessing: Preprocessing | TableEncoding, recipe: Recipe
+) -> Sequence[str]:
     """What became of the cache of decoded pictures, or that one would pay."""
-    if not isinstance(data, Streamed):
+    if not isinstance(data, Streamed) or isinstance(preprocessing, TableEncoding):
         return ["no cache of decoded pictures: they fit in memory"] if cache else []
     if cache:
         return data.notes or ["no cache of decoded pictures: only class folders are cached, for random resized crops"]
@@ -64,6 +68,6 @@ def cache_notes(data: Packed | Streamed, cache: bool, preprocessing: Preprocessi
     return [told] if told else []
 
 
-def lost_cache_notes(data: Packed | Streamed) -> tuple[str, ...]:
+def lost_cache_notes(data: Packed | Streamed | Rows) -> tuple[str, ...]:
     """Why a resumed run that had a cache goes on without one, if it does."""
     return data.notes if isinstance(data, Streamed) and data.pictures is None else ()

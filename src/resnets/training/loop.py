@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnets.data import Preprocessing, WorkerDiedError, seed_of, steps_per_epoch, train_batches
+from resnets.data import Preprocessing, TableEncoding, WorkerDiedError, seed_of, steps_per_epoch, train_batches
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers, NonFiniteError, infinite
@@ -20,6 +21,7 @@ from resnets.training.optimiser import set_rates
 from resnets.training.recipe import Recipe, image_side, rate_factor
 from resnets.training.step import gradients, update
 
+STANDARD = "standard deviations"  # the unit of what is learnt in regression
 COLD_WINDOW = 100  # steps over which the training error of the cold start is measured
 
 
@@ -30,6 +32,9 @@ class Record:
     `loss` (nats) and `accuracy` (percent) are those of the training images, augmented: of the last batch in a step
     record, of the whole epoch in an epoch record. `validation` holds {"top1", "loss"} in an epoch record. `net` is the
     network as it is now, to look at and not to change; not in a note.
+
+    In regression there is `rmse`, in `unit`, instead of the accuracy (from `fit` in standard deviations of the
+    targets; a run shows that of one target in its own unit), and `validation` holds {"rmse", "loss"}.
     """
 
     kind: str
@@ -46,13 +51,25 @@ class Record:
     validation: Mapping[str, float] | None = None
     message: str = ""
     net: nn.Module | None = field(default=None, repr=False, compare=False)
+    rmse: float | None = None
+    unit: str = ""
+
+    @property
+    def figures(self) -> list[str]:
+        """How well it goes, in words: `accuracy 71.3 %` or `RMSE 53.2 mm`, and the same of the validation split."""
+        if self.rmse is None:
+            words = [f"accuracy {self.accuracy:.1f} %"]
+            return [*words, f"validation {self.validation['top1']:.2f} %"] if self.validation else words
+        unit = f" {self.unit}" if self.unit else ""
+        words = [f"RMSE {self.rmse:.4g}{unit}"]
+        return [*words, f"validation RMSE {self.validation['rmse']:.4g}{unit}"] if self.validation else words
 
 
 def fit(
     state: State,
     *,
     data: Any,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | TableEncoding,
     recipe: Recipe,
     execution: Execution,
     seed: int,
@@ -68,11 +85,11 @@ def fit(
             caller may save it there. It is complete too when anything is raised, as the last step left it, unless
             `state.whole` is False.
         data: the training split, as `resnets.data.load_split` gives it.
-        preprocessing: of the images.
+        preprocessing: of the images or rows.
         recipe: what to do.
         execution: how to compute.
         seed: of every random choice, together with epoch and sample.
-        num_classes: classes.
+        num_classes: classes; 0 in regression, where the data's labels are standardised targets, float32 [n, T].
         workers: processes that decode, for data that does not fit in memory.
         validate: called at the end of every epoch, with the figures that go into its record.
         interruptible: makes a context around what may be left at any point by an exception: all but the updates.
@@ -85,6 +102,7 @@ def fit(
     batch_size = recipe.batch_size * recipe.accumulate
     per_epoch = steps_per_epoch(len(data), batch_size)
     total = recipe.total_steps(per_epoch)
+    full = preprocessing.size if isinstance(preprocessing, Preprocessing) else 1
     epochs = -(-total // per_epoch)
     use_memory(state.net, execution.memory)
     compute: Callable[[Tensor], Tensor] = state.net
@@ -102,15 +120,16 @@ def fit(
             state.saved = None  # what was kept of this step, if it was, lacks the validation
             yield Record(
                 "epoch", state.step, total, (state.step - 1) // per_epoch, epochs, progress["loss"] / seen,
-                100 * progress["correct"] / seen, rate, state.step * batch_size / max(1e-9, state.seconds),
-                (total - state.step) * state.seconds / state.step, state.seconds, validation, net=state.net,
+                learning_rate=rate, images_per_second=state.step * batch_size / max(1e-9, state.seconds),
+                seconds_left=(total - state.step) * state.seconds / state.step, seconds=state.seconds,
+                validation=validation, net=state.net, **_figure(recipe, progress["correct"], seen),
             )  # fmt: skip
         if state.step >= total:
             return
         epoch, start = divmod(state.step, per_epoch)
-        side = image_side(recipe, state.step, total, preprocessing.size)
+        side = image_side(recipe, state.step, total, full)
         end = min(total, (epoch + 1) * per_epoch)
-        sides = (k for k in range(state.step, end) if image_side(recipe, k, total, preprocessing.size) != side)
+        sides = (k for k in range(state.step, end) if image_side(recipe, k, total, full) != side)
         until = next(sides, end)
         batches = train_batches(
             data, preprocessing=preprocessing, augmentation=recipe.augmentation, batch_size=batch_size, seed=seed,
@@ -130,7 +149,7 @@ def fit(
                     batch = next(batches)
                     # Dropout draws from torch's generator: seeding it by the step keeps resumed runs on the same path.
                     torch.manual_seed(seed_of(seed, state.step))
-                    loss, correct, norm = gradients(compute, batch, state, recipe, execution, data, buffers)
+                    loss, score, norm = gradients(compute, batch, state, recipe, execution, data, buffers)
             except WorkerDiedError as death:
                 # Nothing of the step was computed. Its batch is a function of the step, so it is made again.
                 deaths = (state.step, deaths[1] + 1 if deaths[0] == state.step else 1)
@@ -144,7 +163,7 @@ def fit(
             state.whole = False
             update(state, recipe, norm)
             count = len(batch.indices)
-            _count(state, recipe, loss, correct, count)
+            _count(state, recipe, loss, score, count)
             if state.step == end:
                 progress["due"] = factor * recipe.learning_rate
             spent = time.perf_counter() - tick
@@ -152,10 +171,18 @@ def fit(
             state.cpu_seconds += time.process_time() - cpu
             state.whole = True
             yield Record(
-                "step", state.step, total, epoch, epochs, loss, 100 * correct / count, factor * recipe.learning_rate,
-                count / max(1e-9, spent), (total - state.step) * state.seconds / state.step, state.seconds,
-                net=state.net,
+                "step", state.step, total, epoch, epochs, loss, learning_rate=factor * recipe.learning_rate,
+                images_per_second=count / max(1e-9, spent), seconds=state.seconds,
+                seconds_left=(total - state.step) * state.seconds / state.step, net=state.net,
+                **_figure(recipe, score, count),
             )  # fmt: skip
+
+
+def _figure(recipe: Recipe, score: float, count: int) -> dict[str, Any]:
+    """What a record says of `count` images that have this score together."""
+    if recipe.of_numbers:
+        return {"rmse": math.sqrt(score / count), "unit": STANDARD}
+    return {"accuracy": 100 * score / count}
 
 
 def _check(state: State) -> None:
@@ -171,14 +198,14 @@ def _rate(recipe: Recipe, state: State, total: int) -> float:
     return rate_factor(recipe, state.step, total)
 
 
-def _count(state: State, recipe: Recipe, loss: float, correct: int, count: int) -> None:
+def _count(state: State, recipe: Recipe, loss: float, score: float, count: int) -> None:
     """Advance the step, the epoch's running figures, and the cold start."""
     state.step += 1
     progress = state.progress
     progress["loss"] += loss * count
-    progress["correct"] += correct
+    progress["correct"] += score
     progress["seen"] += count
     if recipe.cold_rate is not None and progress.get("cold", True):
-        window = [*progress.get("window", []), 100 * (1 - correct / count)][-COLD_WINDOW:]
+        window = [*progress.get("window", []), 100 * (1 - score / count)][-COLD_WINDOW:]
         warm = len(window) == COLD_WINDOW and sum(window) / COLD_WINDOW < recipe.cold_error
         progress["window"], progress["cold"] = ([] if warm else window), not warm

@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from resnets.architecture import SMALL_IMAGE, NetworkSpec
+from resnets.architecture import NetworkSpec
 from resnets.architecture import spec as make_spec
 from resnets.data import (
     BUILTIN,
     Packed,
     Preprocessing,
+    Rows,
     Source,
     Streamed,
-    choose_preprocessing,
     hold_out,
     kept_side,
     open_source,
@@ -26,14 +26,19 @@ from resnets.data import (
     with_mean_image,
 )
 from resnets.errors import InputError
+from resnets.evaluation.losses import RunTarget
+from resnets.evaluation.run import read_prepared
 from resnets.models import build, pretrained, start_from
 from resnets.training import folder
 from resnets.training.beginning import inherited, stem_note
 from resnets.training.device import Execution, choose_execution, require_memory
 from resnets.training.images import cache_notes, load_images, lost_cache_notes
 from resnets.training.memory import can_recompute
+from resnets.training.preparing import Prepared, again, default_arch, encoding_notes, fitted, prepare, shape_of
 from resnets.training.recipe import Recipe, image_side, override
+from resnets.training.recipes import crop_padding
 from resnets.training.recipes import recipe as make_recipe
+from resnets.training.regression import calmed, check_task, fit_targets, learnt, outputs_of, suited
 from resnets.training.whitening import check_stem
 
 
@@ -45,7 +50,7 @@ class Plan:
     source: Source
     spec: NetworkSpec
     recipe: Recipe
-    preprocessing: Preprocessing
+    preprocessing: Prepared
     execution: Execution
     seed: int
     workers: int
@@ -53,13 +58,14 @@ class Plan:
     validation: Any
     info: dict[str, Any]
     notes: tuple[str, ...]
+    targets: tuple[RunTarget, ...] = ()  # of a regression
 
 
 def make_plan(
     source_name: str,
     *,
     arch: str | os.PathLike[str] | NetworkSpec | None,
-    recipe: str | Recipe,
+    recipe: str | Recipe | None,
     changes: Mapping[str, Any],
     seed: int,
     out: str | os.PathLike[str] | None,
@@ -72,6 +78,8 @@ def make_plan(
     weights: str | os.PathLike[str] | None,
     memory: str = "normal",
     cache: bool = False,
+    target: str | Sequence[str] | None = None,
+    task: str | None = None,
 ) -> Plan:
     """Decide everything about a new run and load its images; writes nothing.
 
@@ -84,26 +92,29 @@ def make_plan(
     wanted = make_spec(arch) if arch is not None else None
     known = pretrained(weights, arch=wanted) if weights is not None else None
     wanted = known.spec if known else wanted
-    if isinstance(recipe, str):
-        make_recipe(recipe, wanted or make_spec("resnet20"), changes=changes)
+    if not isinstance(recipe, Recipe):
+        make_recipe(recipe or "fast", wanted or make_spec("resnet20"), changes=changes)
     path = folder.free_folder(out, "run") if out is not None else None
-    source = open_source(source_name)
+    source = open_source(source_name, target=target)
     if "train" not in source.splits:
         raise InputError(f"{source_name}: no training images here, only {', '.join(source.splits)}")
-    preprocessing = choose_preprocessing(source.splits["train"], size=size)
-    side = (preprocessing.size, preprocessing.size)
-    wanted = wanted or make_spec("resnet20" if preprocessing.size < SMALL_IMAGE else "resnet18")
-    spec, notes = wanted.fit(image_size=side, in_channels=preprocessing.channels, num_classes=len(source.classes))
-    chosen, upright = _recipe(recipe, spec, source, changes)
+    check_task(source, task)
+    if source.tabular and known is not None:
+        raise InputError(f"{source_name} is a table: its columns are its own, so it starts from no weights")
+    prepared = prepare(source, size=size)
+    wanted = default_arch(prepared) if wanted is None or (source.tabular and arch == "resmlp") else wanted
+    spec, notes = fitted(wanted, prepared, max(1, len(source.classes)))  # numbers: their loss decides how many outputs
+    chosen, upright = _recipe(recipe or ("table" if source.tabular else "fast"), spec, source, changes)
     held_out = None
     if "validation" not in source.splits and chosen.validation > 0:
         held_out = {"fraction": chosen.validation, "seed": seed}
         source = hold_out(source, fraction=chosen.validation, seed=seed)
     train = source.splits["train"]
     # Mean and deviation are measured on what is trained on, without the images held out.
-    preprocessing = choose_preprocessing(train, size=preprocessing.size, channels=preprocessing.channels)
-    if known is not None:
-        preprocessing, told = inherited(preprocessing, known, whole=chosen.mean_image)
+    prepared, targets = again(source, prepared), fit_targets(source)
+    spec, _ = fitted(spec, prepared, outputs_of(source, chosen))
+    if known is not None and isinstance(prepared, Preprocessing):
+        prepared, told = inherited(prepared, known, whole=chosen.mean_image)
         notes += [*stem_note(spec, known), *told]
     total = chosen.total_steps(steps_per_epoch(len(train), chosen.batch_size * chosen.accumulate))
     execution = choose_execution(
@@ -118,16 +129,16 @@ def make_plan(
     if memory == "low" and not can_recompute(shadow):
         raise InputError(f"{spec.name} has no units whose activations could be computed again; leave out --memory low")
     images = min(chosen.batch_size, len(train))
-    require_memory(shadow, (preprocessing.channels, *side), images, execution.device, memory)
+    require_memory(shadow, shape_of(prepared), images, execution.device, memory)
     if known is not None:
         start_from(build(spec), known.state)  # refuses weights that do not fit
-    side_kept = kept_side(preprocessing) if cache else None
-    loaded = load_images(source, preprocessing, chosen, skip_unreadable, keep_side=side_kept)
+    side_kept = kept_side(prepared) if cache and isinstance(prepared, Preprocessing) else None
+    loaded = load_images(source, prepared, chosen, skip_unreadable, keep_side=side_kept)
     data = loaded["train"]
-    if chosen.mean_image and preprocessing.mean_image is None:
+    if chosen.mean_image and isinstance(prepared, Preprocessing) and prepared.mean_image is None:
         if not isinstance(data, Packed):
             raise InputError("recipe setting mean_image needs images that fit in memory; use --set mean_image=false")
-        preprocessing = with_mean_image(preprocessing, data.images)
+        prepared = with_mean_image(prepared, data.images)
     skipped = [{"path": name, "reason": reason} for part in loaded.values() for name, reason in part.skipped]
     packed = {name: isinstance(part, Packed) for name, part in loaded.items()}
     label = wanted.name or "network"
@@ -139,7 +150,8 @@ def make_plan(
             "skip_unreadable": skip_unreadable, "skipped": skipped, "packed": packed,
             "cache": cache, "kept_side": data.side if isinstance(data, Streamed) else None,
         },
-        "classes": list(source.classes), "preprocessing": preprocessing.to_dict(), "seed": seed,
+        **({"task": source.task, "targets": [item.to_dict() for item in targets]} if targets else {}),
+        "classes": list(source.classes), "preprocessing": prepared.to_dict(), "seed": seed,
         "deterministic": deterministic, "precision": execution.precision,
         "execution": {
             "device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled,
@@ -152,9 +164,10 @@ def make_plan(
     }  # fmt: skip
     path = path or folder.free_folder(None, f"{Path(source_name).name}-{label}")
     return Plan(
-        path, source, spec, chosen, preprocessing, execution, seed, _workers(workers, data), data,
+        path, source, spec, chosen, prepared, execution, seed, _workers(workers, data), learnt(data, targets),
         loaded.get("validation"), info,
-        (*source.notes, *notes, *upright, *_skip_notes(skipped), *cache_notes(data, cache, preprocessing, chosen)),
+        (*source.notes, *notes, *upright, *encoding_notes(prepared, [*loaded.values()]), *_skip_notes(skipped),
+         *cache_notes(data, cache, prepared, chosen)), targets,
     )  # fmt: skip
 
 
@@ -163,8 +176,13 @@ def _recipe(
 ) -> tuple[Recipe, list[str]]:
     """The recipe for this network and source, with what the user should be told about it."""
     if isinstance(recipe, Recipe):
-        return override(recipe, changes), []
+        return suited(override(recipe, changes), source, changes)
     chosen = make_recipe(recipe, spec, images=len(source.splits["train"]), changes=changes)
+    if source.targets:
+        chosen, told = suited(chosen, source, changes, padding=crop_padding(spec))
+        chosen, more = calmed(chosen, source, changes)
+        return chosen, [*told, *more]
+    chosen, _ = suited(chosen, source, changes)
     if source.mirrors or chosen.flip == "none" or "flip" in changes:
         return chosen, []
     return chosen.replace(flip="none"), [
@@ -175,27 +193,28 @@ def _recipe(
 def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     """The plan of a run to resume, from its own run.json alone."""
     recorded, facts = info["source"], info["execution"]
-    source = open_source(recorded["path"] or recorded["name"])
+    targets = tuple(map(RunTarget.from_dict, info.get("targets", ())))
+    source = open_source(recorded["path"] or recorded["name"], target=[item.name for item in targets] or None)
     if recorded["held_out"]:
         source = hold_out(source, **recorded["held_out"])
     sizes = {name: len(split) for name, split in source.splits.items()}
     if sizes != recorded["splits"] or list(source.classes) != info["classes"]:
         raise InputError(f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed")
-    preprocessing, recipe = Preprocessing.from_dict(info["preprocessing"]), Recipe.from_dict(info["recipe"])
+    prepared, recipe = read_prepared(info["preprocessing"]), Recipe.from_dict(info["recipe"])
     loaded = load_images(
-        source, preprocessing, recipe, recorded["skip_unreadable"], recorded["packed"], recorded.get("kept_side")
+        source, prepared, recipe, recorded["skip_unreadable"], recorded["packed"], recorded.get("kept_side")
     )
     _check_skipped(path, recorded, loaded)
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
     choose_execution(device=execution.device, precision=execution.precision)  # refuses a device that is gone
     return Plan(
-        path, source, NetworkSpec.from_dict(info["spec"]), recipe, preprocessing, execution,
-        info["seed"], _workers(workers, loaded["train"]), loaded["train"],
-        loaded.get("validation"), {**info, "status": "running"}, lost_cache_notes(loaded["train"]),
+        path, source, NetworkSpec.from_dict(info["spec"]), recipe, prepared, execution,
+        info["seed"], _workers(workers, loaded["train"]), learnt(loaded["train"], targets),
+        loaded.get("validation"), {**info, "status": "running"}, lost_cache_notes(loaded["train"]), targets,
     )  # fmt: skip
 
 
-def _check_skipped(path: Path, recorded: Mapping[str, Any], loaded: Mapping[str, Packed | Streamed]) -> None:
+def _check_skipped(path: Path, recorded: Mapping[str, Any], loaded: Mapping[str, Packed | Streamed | Rows]) -> None:
     """Refuse to go on with other images than the run began with: one left out, or back again, moves all the others."""
     before = {item["path"] for item in recorded["skipped"]}
     now = {name for part in loaded.values() for name, _ in part.skipped}
@@ -204,7 +223,7 @@ def _check_skipped(path: Path, recorded: Mapping[str, Any], loaded: Mapping[str,
         raise InputError(f"{path}: cannot be resumed: the image {name} {what}; put it back as it was")
 
 
-def _workers(workers: int | None, data: Packed | Streamed) -> int:
+def _workers(workers: int | None, data: Packed | Streamed | Rows) -> int:
     """What is decoded for every batch deserves a process a core; what lies in memory needs none."""
     if workers is None:
         return (os.cpu_count() or 1) if isinstance(data, Streamed) else 0

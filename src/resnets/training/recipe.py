@@ -16,6 +16,7 @@ from typing import Any
 
 from resnets.data import Augmentation
 from resnets.errors import InputError, nearest
+from resnets.evaluation.losses import LOSSES
 
 OPTIMISERS = ("sgd", "muon")
 SCHEDULES = ("cosine", "linear", "steps", "constant")
@@ -42,6 +43,9 @@ class Recipe:
         milestones, step_factor: of the `steps` schedule.
         cold_rate: when set, the learning rate until the training error falls below `cold_error`, as for ResNet-110.
         cold_error: percent, measured over the last 100 steps.
+        loss: `auto`, which is `cross-entropy` for classes and `mse` for numbers; or one of these; or, for numbers,
+            `mae`, `huber` or `gaussian` (see `resnets.evaluation.losses`).
+        huber_delta: where `huber` turns from squared to linear, in standard deviations of the target.
         label_smoothing: probability spread over all classes (arXiv 1512.00567, section 7).
         ema: decay per step of the averaged weights, which are then the ones evaluated and kept; 0 is off.
         accumulate: batches whose gradients are summed into one optimiser step.
@@ -74,6 +78,8 @@ class Recipe:
     step_factor: float = 0.1
     cold_rate: float | None = None
     cold_error: float = 80.0
+    loss: str = "auto"
+    huber_delta: float = 1.0
     label_smoothing: float = 0.0
     ema: float = 0.0
     accumulate: int = 1
@@ -97,6 +103,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _validate(self)
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether this recipe teaches numbers (regression), not classes; `auto` is resolved when a run is planned."""
+        return self.loss in LOSSES
 
     @property
     def augmentation(self) -> Augmentation:
@@ -208,10 +219,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "cold_error": (0, 100), "label_smoothing": (0, 0.99), "ema": (0, 0.999999), "accumulate": (1, 1e6),
     "clip": (0, 1e9),
     "shrink": (0.1, 1), "shrink_until": (0, 1), "padding": (0, 1000), "erasing": (0, 1), "mixup": (0, 100),
-    "cutmix": (0, 100), "bias_rate": (0, 1e4), "validation": (0, 0.9),
+    "cutmix": (0, 100), "huber_delta": (1e-6, 1e6), "bias_rate": (0, 1e4), "validation": (0, 0.9),
 }  # fmt: skip
 _WORDS: dict[str, tuple[str, ...]] = {
     "optimiser": OPTIMISERS, "schedule": SCHEDULES, "choose": CHOOSE, "crop": ("pad", "resized", "none"),
+    "loss": ("auto", "cross-entropy", *LOSSES),
     "padding_mode": ("reflect", "zero"), "flip": ("random", "alternate", "none"),
     "policy": ("none", "randaugment", "trivialaugment"),
 }  # fmt: skip

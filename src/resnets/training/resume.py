@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from resnets.architecture import NetworkSpec
 from resnets.architecture import spec as make_spec
 from resnets.errors import InputError
+from resnets.training.preparing import TABLE_ARCH
 from resnets.training.recipe import Recipe, override
 
 
@@ -30,6 +31,8 @@ def check_same(
     cache: bool,
     size: int | None,
     weights: str | os.PathLike[str] | None,
+    target: str | Sequence[str] | None = None,
+    task: str | None = None,
 ) -> None:
     """Refuse to resume with settings that contradict the run's own; None and False say nothing.
 
@@ -40,7 +43,8 @@ def check_same(
     advice = "resume without it, or start a new run in another --out"
     if arch is not None:
         image = spec.image_size or (1, 1)
-        wanted = make_spec(arch)
+        tabular = info["preprocessing"].get("kind") == "table"
+        wanted = make_spec(TABLE_ARCH if tabular and arch == "resmlp" else arch)
         if wanted.stem == "auto" and info.get("started_from"):
             wanted = wanted.replace(stem=spec.stem)  # the weights decided it
         asked, _ = wanted.fit(image_size=image, in_channels=spec.in_channels, num_classes=spec.num_classes)
@@ -63,12 +67,20 @@ def check_same(
         ("skip_unreadable", skip_unreadable or None, info["source"]["skip_unreadable"]),
         # Older runs recorded only what came of it.
         ("cache", cache or None, info["source"].get("cache", bool(info["source"].get("kept_side")))),
-        ("size", size, info["preprocessing"]["size"]),
+        ("size", size, info["preprocessing"].get("size")),
+        ("task", task, info.get("task", "classification")),
         ("weights", weights, None),
     ]
     for key, given, own in pairs:
         if given is not None and given not in (own, "auto"):
             raise InputError(f"{path} has {key} {own}, not {given}; {advice}")
+    if target is not None:
+        named, has = (
+            [target] if isinstance(target, str) else [*target],
+            [item["name"] for item in info.get("targets", ())],
+        )
+        if named != has:
+            raise InputError(f"{path} predicts {', '.join(has) or 'classes'}, not {', '.join(named)}; {advice}")
     if source is not None:
         name, resolved = os.fspath(source), str(Path(source).resolve())
         if name != info["source"]["name"] and resolved != info["source"]["path"]:

@@ -35,12 +35,8 @@ def lines(records: Iterable[Record]) -> None:
         if record.kind == "note":
             print(record.message, file=sys.stderr)
         elif record.kind == "epoch":
-            checked = f"  validation {record.validation['top1']:.2f} %" if record.validation else ""
-            print(
-                f"epoch {record.epoch + 1}/{record.epochs}  loss {record.loss:.3f}"
-                f"  accuracy {record.accuracy:.1f} %{checked}",
-                file=sys.stderr,
-            )
+            words = [f"epoch {record.epoch + 1}/{record.epochs}", f"loss {record.loss:.3f}", *record.figures]
+            print("  ".join(words), file=sys.stderr)
 
 
 def train(
@@ -63,14 +59,19 @@ def train(
     size: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    target: str | Sequence[str] | None = None,
+    task: str | None = None,
     display: Display = lines,
 ) -> Run:
-    """Train a network on a source of images.
+    """Train a network on a source of images, or on a table.
 
     Args:
-        source: `digits`, `cifar10`, …; a folder of class folders; a folder of parquet shards. None when resuming.
-        arch: anything that `resnets.spec` takes; None is resnet20 for images under 65 pixels, else resnet18.
-        recipe: `fast` (the default), `paper`, `long`, `imagenet`, `finetune`, or a `Recipe`.
+        source: `digits`, `cifar10`, …; a folder of class folders; a folder of parquet shards; a CSV of images and
+            numbers, or a table (`diabetes`). None when resuming.
+        arch: anything that `resnets.spec` takes; None is resnet20 for images under 65 pixels, else resnet18; for tables
+            resmlp.
+        recipe: `fast` (the default), `paper`, `long`, `imagenet`, `finetune`, `table` (the default for tables), or a
+            `Recipe`.
         overrides: changes to the recipe, as `["epochs=30"]` or `{"epochs": 30}`.
         seed: of every random choice: weights, split, order, augmentation; 0 by default.
         out: the run folder; None makes one under `runs/`.
@@ -90,6 +91,8 @@ def train(
             `resnets.models.pretrained`). Their network is the default `arch`, their mean and deviation prepare the
             images; the classifier is kept only if the number of classes is the same.
         threads: of the processor; None is torch's own choice or, when resuming, what the run had.
+        target: of CSV files: the column or columns to predict.
+        task: `classification` or `regression`, to be refused where the source is for the other; None is as the source.
         display: consumes the records as they come.
 
     Returns:
@@ -112,7 +115,7 @@ def train(
             check_same(
                 Path(out), info, source=source, arch=arch, recipe=recipe, changes=changes, seed=seed, device=device,
                 precision=precision, deterministic=deterministic, memory=memory, skip_unreadable=skip_unreadable,
-                cache=cache, size=size, weights=weights,
+                cache=cache, size=size, weights=weights, target=target, task=task,
             )  # fmt: skip
             if info.get("status") != "finished":
                 unlocked = held.enter_context(lock.holding(Path(out)))
@@ -131,10 +134,10 @@ def train(
                 if threads or resume:
                     torch.set_num_threads(threads or int(info["hardware"]["threads"]))
                 plan = resumed_plan(Path(out or ""), info, workers) if resume else make_plan(
-                    os.fspath(source or ""), arch=arch, recipe=recipe or "fast", changes=changes, seed=seed or 0,
+                    os.fspath(source or ""), arch=arch, recipe=recipe, changes=changes, seed=seed or 0,
                     out=out, workers=workers, device=device or "auto", precision=precision or "auto",
                     deterministic=deterministic, memory=memory or "normal", skip_unreadable=skip_unreadable, size=size,
-                    weights=weights, cache=cache,
+                    weights=weights, cache=cache, target=target, task=task,
                 )  # fmt: skip
         except Stopped:
             raise stop.end() from None

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
-from resnets.data import Preprocessing
+from resnets.data import Preprocessing, TableEncoding
 from resnets.models.allocator import give_back
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
@@ -28,7 +28,13 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _SAID)
 
 
-def advice(error: str, state: State | None, recipe: Recipe, execution: Execution, preprocessing: Preprocessing) -> str:
+def advice(
+    error: str,
+    state: State | None,
+    recipe: Recipe,
+    execution: Execution,
+    preprocessing: Preprocessing | TableEncoding,
+) -> str:
     """What to tell when memory ran out; of the batch of a step: what fits instead, found by trying, and how to say it.
 
     Args:
@@ -36,10 +42,12 @@ def advice(error: str, state: State | None, recipe: Recipe, execution: Execution
         state: as it was before the step; left as it is. None before there was one.
         recipe: that was followed.
         execution: how it was computed.
-        preprocessing: of the images.
+        preprocessing: of the images or rows.
     """
     if state is None:
         return f"out of memory before the first step{_amount(error)}: use a smaller network (--arch)"
+    if isinstance(preprocessing, TableEncoding):
+        return f"out of memory in step {state.step + 1}{_amount(error)}: use smaller batches (--set batch_size=…)"
     size = preprocessing.size
     if not state.whole or "due" in state.progress:
         return f"out of memory after step {state.step}{_amount(error)}: free some, or use smaller images (--size)"

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from resnets.data import Batch
+from resnets.evaluation.losses import squared_errors
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import (
@@ -23,6 +23,7 @@ from resnets.training.finite import (
     named_infinite,
     overflows,
 )
+from resnets.training.losses import mean_loss
 from resnets.training.recipe import Recipe
 
 SMALLEST_SCALE = 1.0  # of fp16's gradients; below it they are too large by themselves
@@ -36,8 +37,10 @@ def gradients(
     execution: Execution,
     data: Any,
     buffers: Buffers,
-) -> tuple[float, int, float]:
-    """The gradients of a batch; returns its mean loss, the number of correct answers, and the gradients' norm.
+) -> tuple[float, float, float]:
+    """The gradients of a batch; returns its mean loss, its score, and the gradients' norm.
+
+    The score is the number of correct answers, or in regression the sum of the squared standardised errors.
 
     Raises:
         NonFiniteError: something is not finite, or the update could overflow; the weights are untouched.
@@ -46,34 +49,37 @@ def gradients(
     parameters = [weight for weight in state.net.parameters() if weight.requires_grad]
     for weight in parameters:
         weight.grad = None
-    total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.long)
+    total_loss = torch.zeros((), device=device)
+    score = torch.zeros((), device=device, dtype=torch.float32 if recipe.of_numbers else torch.long)
     count = len(batch.indices)
     for images, targets in _parts(batch, recipe):
         images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
         with torch.autocast(device.type, execution.autocast, enabled=execution.autocast is not None):
             logits = compute(images)
-        loss = functional.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
-        loss = loss * (len(images) / count)
+        loss = mean_loss(logits.float(), targets, recipe) * (len(images) / count)
         (state.scaler.scale(loss) if state.scaler else loss).backward()
         total_loss += loss.detach()
-        truth = targets if targets.dim() == 1 else targets.argmax(1)
-        correct += (logits.detach().argmax(1) == truth).sum()
+        if recipe.of_numbers:
+            score += squared_errors(logits.detach().float(), targets)
+        else:
+            truth = targets if targets.dim() == 1 else targets.argmax(1)
+            score += (logits.detach().argmax(1) == truth).sum()
     # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps. But where
     # they overflow without having been scaled up, scaling them down for ever would hide it.
     checked = state.scaler is None or state.scaler.get_scale() <= SMALLEST_SCALE
     norm = _norm(parameters) if checked else torch.zeros((), device=device)
-    sizes = [total_loss, correct, norm, *(length(group).to(device) for group in (
+    sizes = [total_loss, score, norm, *(length(group).to(device) for group in (
         buffers.floating, state.net.parameters(), momenta(state.optimisers)
     ))]  # fmt: skip
-    mean_loss, right, size, statistics, weights, moments = torch.stack(
+    batch_loss, right, size, statistics, weights, moments = torch.stack(
         [value.float() for value in sizes]
     ).tolist()  # one wait for the device; fp16's scale is another
     infinity = float("inf")
-    if not (abs(mean_loss) < infinity and size < infinity and statistics < infinity) or overflows(
+    if not (abs(batch_loss) < infinity and size < infinity and statistics < infinity) or overflows(
         weights, moments, size, state.optimisers
     ):
-        raise _refusal(batch, state, recipe, execution, data, buffers, mean_loss)
-    return mean_loss, int(right), size
+        raise _refusal(batch, state, recipe, execution, data, buffers, batch_loss)
+    return batch_loss, right if recipe.of_numbers else int(right), size
 
 
 def _parts(batch: Batch, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from resnets.data import Augmentation, Preprocessing, train_batches
+from resnets.data import Augmentation, Preprocessing, TableEncoding, train_batches
 from resnets.errors import InputError
 
 SAMPLE = 5000  # images whose patches are measured
@@ -39,11 +39,13 @@ def whitening_filters(images: Tensor, kernel: int, outputs: int) -> Tensor:
     return torch.cat([scaled, -scaled]).view(-1, channels, kernel, kernel).to(images.dtype)
 
 
-def training_sample(data: Any, preprocessing: Preprocessing, num_classes: int, seed: int) -> Tensor:
+def training_sample(data: Any, preprocessing: Preprocessing | TableEncoding, num_classes: int, seed: int) -> Tensor:
     """The first training images [N, C, H, W], normalised, in the first epoch's order and not augmented.
 
     They are `SAMPLE`, or fewer where these take more than `_BYTES`; but `_FEWEST`, or all that there are.
     """
+    if isinstance(preprocessing, TableEncoding):
+        raise InputError("recipe setting whiten is for images; use --set whiten=false")
     shape = (preprocessing.channels, preprocessing.size, preprocessing.size)
     count = min(len(data), SAMPLE, max(_FEWEST, _BYTES // (4 * math.prod(shape))))
     plain = Augmentation(crop="none", flip="none", policy="none")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from resnets.data.encoding import Numeric, TableEncoding
 from resnets.evaluation.run import Run
 from resnets.pages import page
-from resnets.pages.charts import LABELLED, Curve, confusion_chart, confusion_shares, line_chart
+from resnets.pages.charts import Curve, line_chart
 from resnets.pages.page import Section
 
-PAIRS = 15  # confusions listed, the most frequent first
 NAMES = 200  # skipped files named; run.json has them all
 LONGEST = 300  # characters of a value in a table: a mean image is one of thousands
 
@@ -40,17 +38,19 @@ _CHARTS: tuple[tuple[str, str, str, str | None, bool, str], ...] = (
     ("Speed", "images per second", "images_per_second", None, True, "Training images per second."),
 )
 
+# Of a regression, in place of the first two.
+_NUMBERS = (
+    (
+        "Loss", "the recipe's loss", "loss", "loss", False,
+        "On standardised targets. Training: on augmented images, or on rows. Validation: as they are.",
+    ),
+    (
+        "Error", "root mean squared error", "rmse", "rmse", False,
+        "Of one target in its unit, of several in standard deviations.",
+    ),
+)  # fmt: skip
 
 _UNITS = {"size": "size (pixels)", "mean": "mean (of 0 … 1)", "std": "std (of 0 … 1)"}
-
-
-def headline(run: Run) -> tuple[str, Mapping[str, Any]] | None:
-    """Return the split whose figures stand for the run, and the figures: test, else validation, if any."""
-    results = run.info.get("results", {})
-    for split in ("test", "validation"):
-        if results.get(split):
-            return split, results[split]
-    return None
 
 
 def duration(seconds: float) -> str:
@@ -66,7 +66,7 @@ def training(run: Run) -> Section | None:
     """Loss, accuracy, learning rate and speed over the steps."""
     records = run.records()
     figures = []
-    for title, label, key, validation, from_zero, caption in _CHARTS:
+    for title, label, key, validation, from_zero, caption in (*_NUMBERS, *_CHARTS[2:]) if run.targets else _CHARTS:
         curves = [_curve("training", records, "step", key)]
         if validation is not None:
             held_out = [{**record, **(record.get("validation") or {})} for record in records]
@@ -87,78 +87,34 @@ def _curve(name: str, records: Sequence[Mapping[str, Any]], kind: str, key: str)
     return Curve(name, [x for x, _ in points], [y for _, y in points], marked=kind == "epoch")
 
 
-def confusion(run: Run) -> Section | None:
-    """The confusion matrix as a heat map, and the most frequent confusions."""
-    found = headline(run)
-    if found is None:
-        return None
-    split, figures = found
-    matrix = np.asarray(figures["confusion"], dtype=np.int64)
-    shares = confusion_shares(figures["confusion"])
-    wrong = shares.copy()
-    np.fill_diagonal(wrong, 0)
-    svg, width = confusion_chart("Confusion matrix", figures["confusion"], run.classes)
-    caption = (
-        f"The {figures['n']:,} images of the {split} split. Blue, on the diagonal: right, by its share of the class. "
-        f"Orange: wrong, on its own scale, up to {100 * wrong.max():.2g} % of a class."
-    )
-    # The names of 11 to 40 classes would shrink too far on a telephone: there the figure scrolls sideways.
-    wide = 10 < len(matrix) <= LABELLED
-    body = page.figure(svg, caption, width=round(width * 1.25) if wide else None)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
-    pairs = [divmod(int(place), len(matrix)) for place in order if matrix.flat[place] and wrong.flat[place]]
-    if pairs:
-        rows = [
-            (
-                run.classes[true],
-                run.classes[said],
-                f"{matrix[true, said]:,}",
-                f"{100 * shares[true, said]:.2f}",
-            )
-            for true, said in pairs
-        ]
-        headers = ("class", "taken for", "images", "% of class")
-        body += page.table("The most frequent confusions", headers, rows, numbers=(2, 3))
-    return Section("confusion", "Confusions", body if wide else f'<div class="grid">{body}</div>')
-
-
-def classes(run: Run) -> Section | None:
-    """Top-1 of every class."""
-    found = headline(run)
-    if found is None:
-        return None
-    split, figures = found
-    matrix = np.asarray(figures["confusion"], dtype=np.int64)
-    rows: list[tuple[Any, ...]] = []
-    for index, name in enumerate(run.classes):
-        row = matrix[index].copy()
-        right, row[index] = int(row[index]), 0
-        accuracy = figures["per_class"].get(name)
-        often = run.classes[int(row.argmax())] if row.any() else "–"
-        shown = "–" if accuracy is None else f"{accuracy:.2f}"
-        rows.append((name, shown, f"{right:,}", f"{matrix[index].sum():,}", often, index + 1))
-    headers: tuple[str, ...] = ("class", "top-1 (%)", "right", "images", "most taken for", "place")
-    if len(rows) <= LABELLED:  # the heat map has the names
-        rows, headers = [row[:-1] for row in rows], headers[:-1]
-    body = page.table(f"Each class of the {split} split", headers, rows, numbers=(1, 2, 3, 5))
-    return Section("classes", "Classes", body)
-
-
 def preprocessing(run: Run) -> Section:
     """How images are prepared: the same for every evaluation, prediction and export of the run."""
+    if run.encoding is not None:
+        return Section("preprocessing", "Preprocessing", _encoding(run.encoding))
     values = [(_UNITS.get(name, name), value) for name, value in flat(run.preprocessing.to_dict())]
-    return Section(
-        "preprocessing",
-        "Preprocessing",
-        page.facts("What is done to every image", values),
-    )
+    return Section("preprocessing", "Preprocessing", page.facts("What is done to every image", values))
+
+
+def _encoding(encoding: TableEncoding) -> str:
+    """How the columns of a table become numbers, and which were left out."""
+    rows = []
+    for column in encoding.columns:
+        if isinstance(column, Numeric):
+            missing = f"missing: {column.median:.6g}" + (", with a column that says so" if column.indicator else "")
+            rows.append((column.name, "number", f"less {column.mean:.6g}, by {column.std:.6g}; {missing}"))
+        else:
+            levels = ", ".join(map(str, column.levels))
+            rows.append((column.name, "category", _word(f"a column each: {levels}")))
+    body = page.table("How every row is encoded", ("column", "kind", "what is done"), rows)
+    left = [(item[0], item[1]) for item in encoding.left_out]
+    return body + (page.facts("Left out", left) if left else "")
 
 
 def recipe(run: Run) -> Section:
     """The recipe and the network, field by field; imported weights have no recipe."""
     body = page.facts("Network", flat(run.spec.to_dict()))
     if not run.recipe:
-        return Section("network", "Network", body)
+        return Section("specification", "Specification", body)
     body = page.facts("Recipe", flat(run.recipe)) + body
     return Section("recipe", "Recipe and network", f'<div class="grid">{body}</div>')
 
@@ -230,14 +186,3 @@ def _word(value: Any) -> str:
         return f"{value:.6g}"
     text = str(value)
     return text if len(text) <= LONGEST else f"{text[:20]}… ({len(text):,} characters)"
-
-
-SECTIONS: tuple[Callable[[Run], Section | None], ...] = (
-    training,
-    confusion,
-    classes,
-    preprocessing,
-    recipe,
-    provenance,
-    skipped,
-)
