@@ -3,10 +3,11 @@
 Simulated regressions whose one fault is known. Each set is drawn from its own seed (fault, cases, number of the set):
 one to three predictors (normal or uniform; skewed ones too where nothing is wrong), coefficients of 0.5 to 2
 standard deviations of the error, least squares, with or without `predictors`, `unused` columns of noise and `order`.
+Where the fit itself is wrong it is no least squares: coefficients shrunk, doubled, negated or left out.
 Counted of each fault: the first finding is the right one; the right one is among the findings; nothing is found; and,
 where the first finding is right, its remedy removes it. Writes benchmarks/results/residuals.json after every fifty sets
-and goes on where it stopped; `python -m benchmarks tables` writes the table of docs/RESIDUALS.md. One thread; an hour
-or more on one core for all of it.
+and goes on where it stopped; of 20,000 cases a fifth of the sets are made. `python -m benchmarks tables` writes the
+table of docs/RESIDUALS.md. One thread; an hour or more on one core for all of it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ NAME = "residuals"
 PAGE = ROOT / "docs" / "RESIDUALS.md"
 BEGIN, END = "<!-- residuals:begin -->", "<!-- residuals:end -->"
 CASES, SETS, EVERY = (100, 1000, 20_000), 500, 50
+MANY = 20_000  # cases from which a fifth of the sets will do
 Floats = NDArray[np.float64]
 
 
@@ -48,6 +50,8 @@ class Regression:
     unused: dict[str, Floats]
     # Whether the fault can be told from observed and fitted alone.
     hidden: bool = False
+    # What becomes of the coefficients of the least squares fit, one for each predictor.
+    spoilt: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,55 @@ def _apart(given: Regression, rng: np.random.Generator) -> None:
     given.errors[where] = rng.uniform(6, 10, size=count) * signs
 
 
+def _shape(given: Regression, rng: np.random.Generator) -> None:
+    """Exponential, sine of one to one and a half periods, logarithm, saturation or step of the first predictor."""
+    x = given.x[:, 0]
+    rank = np.argsort(np.argsort(x)) / len(x)
+    share = (x - x.min()) / np.ptp(x)
+    which = int(rng.integers(5))
+    curve = (
+        np.exp(rng.uniform(0.8, 1.2) * x), np.sin(2 * np.pi * rng.uniform(1, 1.5) * rank), np.log(share + 0.02),
+        np.minimum(x, rng.uniform(-0.5, 0.3)), (rank > rng.uniform(0.3, 0.7)).astype(np.float64),
+    )[which]  # fmt: skip
+    line = np.column_stack([np.ones(len(x)), x])
+    bent = curve - line @ np.linalg.lstsq(line, curve, rcond=None)[0]
+    given.mean = given.mean + rng.uniform(0.9, 1.4) * curve / bent.std()
+    given.hidden = given.x.shape[1] > 1
+
+
+def _single(given: Regression, rng: np.random.Generator) -> None:
+    given.errors[int(rng.integers(len(given.errors)))] = rng.choice([-1.0, 1.0]) * rng.uniform(7, 10)
+
+
+def _far_out(given: Regression, rng: np.random.Generator) -> None:
+    """One case at six standard deviations of every predictor, and 12 of the error off."""
+    place = int(rng.integers(len(given.errors)))
+    signs = rng.choice([-1.0, 1.0], size=given.x.shape[1])
+    slopes = np.linalg.lstsq(given.x, given.mean, rcond=None)[0]
+    middle, spread = given.raw.mean(0), given.raw.std(0)
+    given.x[place] = 6 * signs
+    given.raw[place] = middle + 6 * signs * spread
+    given.mean[place] = given.x[place] @ slopes
+    given.errors[place] += 12 * rng.choice([-1.0, 1.0])
+
+
+def _miscalibrated(given: Regression, rng: np.random.Generator) -> None:
+    k = given.x.shape[1]
+    factors = np.full(k, rng.choice([0.2, 2.0, -1.0]))
+    if rng.random() < 0.5:  # one coefficient of several, that of the predictor that says most
+        factors = np.ones(k)
+        factors[int(np.argmax(np.abs(np.linalg.lstsq(given.x, given.mean, rcond=None)[0])))] = rng.choice([0.0, -1.0])
+        given.hidden = True
+    given.spoilt = factors
+
+
 KINDS = {
     "none": Kind("", "nothing wrong", True, _nothing),
     "nonlinearity": Kind("linearity", "a square, 0.7 to 1.5 standard deviations of the error", True, _curve),
+    "nonlinearity, other shapes": Kind(
+        "linearity", "exponential, sine, logarithm, saturation, step; 0.9 to 1.4 standard deviations", True, _shape
+    ),
+    "miscalibrated": Kind("linearity", "coefficients divided by 5, doubled, negated or left out", True, _miscalibrated),
     "variance, weak": Kind("equal-variance", "spread times 1.3 to 1.6 as the mean rises", False, _by_factor(1.3, 1.6)),
     "variance, medium": Kind("equal-variance", "the same, times 2 to 2.5", False, _by_factor(2.0, 2.5)),
     "variance, strong": Kind("equal-variance", "in proportion to x, to |x| or to exp(mean)", True, _proportional),
@@ -126,6 +176,8 @@ KINDS = {
     "heavy tails, t(2)": Kind("normality", "Student's t, 2 degrees of freedom", True, _student(2)),
     "missing predictor": Kind("no-missing-predictor", "partial R² 0.3 to 0.6", True, _missing),
     "outliers": Kind("no-outliers", "two to five at 6 to 10 standard deviations", True, _apart),
+    "outlier, one": Kind("no-outliers", "one at 7 to 10 standard deviations", True, _single),
+    "outlier, leverage": Kind("no-outliers", "one, 12 off, at 6 deviations of the predictors", False, _far_out),
 }  # fmt: skip
 
 
@@ -149,7 +201,10 @@ def simulate(name: str, cases: int, number: int) -> tuple[Floats, Floats, dict[s
     KINDS[name].make(given, rng)
     y = given.mean + given.errors + rng.uniform(-5, 20)
     design = np.column_stack([np.ones(cases), raw])
-    fitted = design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    slopes = np.linalg.lstsq(design, y, rcond=None)[0]
+    fitted = design @ slopes
+    if given.spoilt is not None:
+        fitted = fitted + (raw - raw.mean(0)) @ (slopes[1:] * (given.spoilt - 1))
     predictors = {f"x{j + 1}": raw[:, j] for j in range(k)} if given.hidden or rng.random() < 0.7 else None
     order = None
     if rng.random() < 0.5:  # the rows in another order than that of time, which is told
@@ -191,7 +246,8 @@ def measure(sets: int, cases: list[int]) -> None:
     kept = read(NAME) or {"rows": []}
     rows = {(row["fault"], row["cases"]): row for row in kept["rows"]}
     for n in cases:
-        for goal in [*range(EVERY, sets, EVERY), sets]:
+        enough = sets if n < MANY else max(1, sets // 5)
+        for goal in [*range(EVERY, enough, EVERY), enough]:
             for name in KINDS:
                 row = rows.get((name, n))
                 done = row["sets"] if row else 0

@@ -1,10 +1,10 @@
-"""The tables of README.md and docs/BENCHMARKS.md, generated from the result files; a test compares the two."""
+"""The tables of README.md and docs/, generated from the result files; a test compares the two."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import residuals, studies
+from benchmarks import learnt, residuals, studies, suspects
 from benchmarks.plots import picture, write_plots
 from benchmarks.results import ROOT, read_results
 from benchmarks.sections import SECTIONS
@@ -39,10 +39,11 @@ def _row(result: dict[str, Any]) -> str:
 
 
 def replaced(text: str) -> str:
-    """README.md's text with the table of now between its marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    """README.md's text with the tables of now between their marks."""
+    for begin, end, made in ((BEGIN, END, table()), (suspects.BEGIN, suspects.END, suspects.table())):
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{made}\n{end}{rest.split(end)[1]}"
+    return text
 
 
 def page(text: str) -> str:
@@ -55,9 +56,9 @@ def page(text: str) -> str:
 
 
 def write_tables() -> None:
-    """Write README.md, docs/BENCHMARKS.md with its plots, docs/STUDIES.md and docs/RESIDUALS.md anew."""
+    """Write README.md and what is generated of docs/ anew."""
     write_plots()
     pages = ((ROOT / "README.md", replaced), (ROOT / "docs" / "BENCHMARKS.md", page), (studies.PAGE, studies.page))
-    pages += ((residuals.PAGE, residuals.page),)
+    pages += ((residuals.PAGE, residuals.page), (learnt.PAGE, learnt.page))
     for path, made in pages:
         path.write_text(made(path.read_text(encoding="utf-8")), encoding="utf-8")

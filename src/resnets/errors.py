@@ -30,6 +30,11 @@ def one_line(text: str) -> str:
     return re.sub(odd, lambda found: ascii(found[0])[1:-1], text)
 
 
+def counted(n: int, thing: str) -> str:
+    """`1 case`, `1,204 cases`."""
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+
+
 def nearest(word: object, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the known word closest to `word`, or an empty string."""
     close = difflib.get_close_matches(str(word)[:100].lower(), list(known), n=1, cutoff=0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -175,6 +176,12 @@ def _counts(column: Cells) -> bool:
 
 def is_missing(cell: str) -> bool:
     return cell.lower() in MISSING
+
+
+def is_nan(cell: str) -> bool:
+    """Whether a cell says that a number is none: `nan`, `NaN`, `-nan`."""
+    value = number(cell)
+    return value is not None and math.isnan(value)
 
 
 def number(cell: str) -> float | None:

@@ -95,10 +95,10 @@ def verify_run(path: str | os.PathLike[str]) -> Verification:
         raise InputError(f"{folder} is not a run folder (it has no run.json); give what `resnets train --out` wrote")
     info, first = _run_json(folder)
     found = {first.path: first}
-    older = first.state == "unchecked"  # written before there were manifests
+    first_format = (info or {}).get("format") == 1  # its checkpoints had no manifests, even if it was closed again
+    older = first_format and not (folder / manifest.NAME).exists()  # written before there were manifests
     if info is None or (info.get("status") == "finished" and not older):
         found |= {item.path: item for item in _listed(folder, "")}
-    first_format = (info or {}).get("format") == 1  # its checkpoints had no manifests, even if it was closed again
     weights = (info or {}).get("weights")
     name = _name(weights.get("file")) if isinstance(weights, Mapping) else ""
     if name and found.get(name, _UNKNOWN).state != "sound":  # an older run, or the manifest itself is damaged

@@ -98,6 +98,8 @@ def test_a_network_cannot_be_changed() -> None:
         ({"shortcut_units": (True,)}, "numbered 0 to 2"),
         ({"shortcut": None}, "must be a Shortcut"),
         ({"zero_init": 1}, "zero_init must be true or false"),
+        ({"skip_layer": 1}, "skip_layer must be true or false"),
+        ({"skip_layer": True}, "skip_layer is a linear map of the input, for unit=linear"),
         ({"name": 5}, "name must be a string"),
         ({"unit": "linear"}, "does not go with stem"),
         ({"unit": "linear", "stem": "linear", "norm": "local-response"}, "linear units"),

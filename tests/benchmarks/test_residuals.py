@@ -19,11 +19,6 @@ def test_simulated_faults_are_named_and_mended(simulated, cases, sets):
     assert all(row["first"] >= 0.6 * row["sets"] for row in rows.values())
 
 
-def test_the_page_is_what_the_result_file_says(simulated):
-    text = simulated.PAGE.read_text(encoding="utf-8")
-    assert simulated.page(text) == text, "run: python -m benchmarks tables"
-
-
 def test_the_result_file_shows_what_is_promised(simulated):
     kept = simulated.read(simulated.NAME)
     assert kept["commit"] and kept["versions"]

@@ -27,6 +27,13 @@ def test_the_page_of_benchmarks_is_what_the_result_files_say(benchmarks):
     assert all(text.count(f"<!-- {name}:begin -->") == 1 for name in benchmarks.SECTIONS)
 
 
+@pytest.mark.parametrize("name", ["residuals", "learnt"])
+def test_other_pages_are_what_the_result_files_say(benchmark_module, name):
+    generator = benchmark_module(name)
+    text = generator.PAGE.read_text(encoding="utf-8")
+    assert generator.page(text) == text, "run: python -m benchmarks tables"
+
+
 def test_the_plots_are_what_the_result_files_say(benchmark_module):
     plots = benchmark_module("plots")
     made = plots.plots()

@@ -32,6 +32,7 @@ def shown(records: list[Record], *, terminal: bool, seconds_each: float = 1.0) -
 
 def test_a_step_in_words():
     assert line(step(3)) == "epoch 3/20  loss 0.812  accuracy 71.3 %  1,204 images/s  2 min 40 s left"
+    assert "1,204 rows/s" in line(step(3, cases="rows"))
 
 
 def test_an_epoch_tells_its_validation():

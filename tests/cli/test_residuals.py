@@ -51,7 +51,7 @@ def test_a_line_for_each_assumption_and_then_what_to_do(command, table):
     lines = done.out.splitlines()
     assert done.code == 0 and lines[0].startswith("150 cases")
     assert [line.split()[0] for line in lines[1:7]] == list(ASSUMPTIONS)
-    assert "nonlinearity" in lines[2] and "holds" in lines[5]
+    assert "nonlinearity" in lines[2] and "consequence of nonlinearity" in lines[5]
     start = lines.index("What to do:")
     assert len(lines) - start == 3
     assert "z" in next(line for line in lines[start:] if line.startswith("  missing predictor:"))

@@ -95,6 +95,9 @@ def test_predict_names_a_damaged_file_and_goes_on(command, finished, pictures, t
     assert found.out.startswith(f"{pictures / 'one.png'}: ")
     assert found.out.count("%") == 5
 
+    (tmp_path / "table.csv").write_text("x\n1\n")
+    assert "it is a table, and this run takes images" in command("predict", finished, tmp_path / "table.csv").err
+
     found = command(*words, "--json")
     document = json.loads(found.out)
     assert found.code == 2

@@ -28,7 +28,8 @@ from resnets.data import (
 )
 from resnets.data import cache as caching
 from resnets.errors import InputError
-from resnets.training.plan import make_plan, resumed_plan
+from resnets.training.plan import make_plan
+from resnets.training.resuming import resumed_plan
 
 PRE = Preprocessing(72, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnets.data import TableEncoding, TableSplit, fit_encoding, open_rows, open_source
-from resnets.data.encoding import MOST_LEVELS, Category, Numeric
+from resnets.data.columns import MOST_LEVELS, Category, Numeric
 from resnets.errors import InputError
 
 
@@ -30,7 +30,7 @@ def mixed_columns(draw) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     word = st.sampled_from(["red", "green", "blue", "7", "True"])
     parts = []
     for n in (draw(st.integers(4, 30)), draw(st.integers(1, 10))):
-        gap = st.sampled_from(["", "NA", "?", "nan"])
+        gap = st.sampled_from(["", "NA", "?", "null"])
         parts.append(
             {
                 "a": draw(st.lists(st.one_of(number, number, number, gap), min_size=n, max_size=n)),
@@ -51,7 +51,7 @@ def test_scikit_learn_encodes_the_same(parts):
 
     train, new = parts
     encoding = fit_encoding(table(train))
-    gaps = {"", "NA", "?", "nan"}
+    gaps = {"", "NA", "?", "null"}
     expected = []
     for name in "ab":
         before, after = (
@@ -95,7 +95,7 @@ def test_what_is_done_is_said():
     )  # fmt: skip
     said = " / ".join(encoding.notes)
     assert "column 'gap' is missing in 6 of 60 training rows: the median" in said
-    assert "column 'slip' is taken as words: table.csv row 9 has '1,5' among 59 numbers" in said
+    assert "column 'slip' is taken as words: table.csv line 9 has '1,5' among 59 numbers" in said
     assert "column 'flag' is missing in 20 of 60 training rows: a level of its own" in said
     for name in ("id", "same", "none", "word"):
         assert f"column '{name}' left out" in said
@@ -122,7 +122,7 @@ def test_nothing_to_predict_from():
 
 def test_a_word_among_measurements_is_a_slip():
     words = [str(k / 2) for k in range(30)]
-    with pytest.raises(InputError, match=r"table\.csv row 19, column 'x': '8,5' among 29 numbers; correct it"):
+    with pytest.raises(InputError, match=r"table\.csv line 19, column 'x': '8,5' among 29 numbers; correct it"):
         fit_encoding(table({"x": [word.replace("8.5", "8,5") for word in words]}))
     fit_encoding(table({"x": ["a" if k % 3 else word for k, word in enumerate(words)]}))  # most are words
 
@@ -131,7 +131,7 @@ def test_numbers_too_large_are_refused():
     with pytest.raises(InputError, match="column 'x' are too large"):
         fit_encoding(table({"x": ["1e308", "-1e308", "1e308", "1e308"]}))
     encoding = fit_encoding(table({"x": ["1", "2", "3"]}))
-    with pytest.raises(InputError, match=r"row 2, column 'x': 1e\+200 is too large"):
+    with pytest.raises(InputError, match=r"line 2, column 'x': 1e\+200 is too large"):
         encoding.rows(table({"x": ["1e200"]}))
 
 
@@ -141,15 +141,16 @@ def test_numbers_too_large_are_refused():
 def test_columns_go_by_name(tmp_path):
     train = table({"x": ["1", "2", "4"], "colour": ["red", "blue", "red"], "id": ["p", "q", "r"]})
     encoding = fit_encoding(train)
-    (tmp_path / "new.csv").write_text("other;colour;id;x\n0;green;z;\n1;blue;y;2\n")
-    matrix, notes = encoding.encode(open_rows(tmp_path / "new.csv"))
+    new = tmp_path / "new.csv"
+    new.write_text("other;colour;id;x\n0;green;z;\n1;blue;y;2\n")
+    matrix, notes = encoding.encode(open_rows(new))
     np.testing.assert_array_equal(matrix[1], encoding.rows(train)[1])
     np.testing.assert_allclose(matrix[0], [(2 - 7 / 3) / np.std([1, 2, 4]), 0, 0], rtol=1e-6)
     assert notes == (
-        "new.csv: column 'x' is missing in 1 of 2 rows, but never was in the training rows:"
+        f"{new}: column 'x' is missing in 1 of 2 rows, but never was in the training rows:"
         " their median 2 stands for it",
-        "new.csv: column 'colour' has 'green', which the training rows do not, in 1 of 2 rows: none of its levels",
-        "new.csv: the network does not take the column 'other': ignored",
+        f"{new}: column 'colour' has 'green', which the training rows do not, in 1 of 2 rows: none of its levels",
+        f"{new}: the network does not take the column 'other': ignored",
     )
 
 
@@ -158,8 +159,10 @@ def test_columns_go_by_name(tmp_path):
     [
         ({"colour": ["red"]}, r"lacks the column x, which the network takes \(it has colour\)"),
         ({"z": ["red"]}, "lacks the columns x, colour"),
-        ({"x": ["1", "two"], "colour": ["red", "red"]}, "row 3, column 'x': 'two' is no number"),
-        ({"x": ["inf"], "colour": ["red"]}, "row 2, column 'x': 'inf' is not finite"),
+        ({"x": ["1", "two"], "colour": ["red", "red"]}, "line 3, column 'x': 'two' is no number"),
+        ({"x": ["inf"], "colour": ["red"]}, "line 2, column 'x': 'inf' is not finite"),
+        ({"x": ["1", "NaN"], "colour": ["red", "red"]}, "line 3, column 'x': 'NaN' is no number; correct it, or leave"),
+        ({"x": ["1"], "colour": ["nan"]}, "line 2, column 'colour': 'nan' is no number"),
     ],
 )
 def test_tables_that_do_not_fit(columns, message):

@@ -42,7 +42,7 @@ def test_columns_lines_and_units(tmp_path):
     train, test = source.splits["train"], source.splits["test"]
     assert isinstance(train, TableSplit)
     assert list(train.columns) == ["colour", "x"]
-    assert (train.name(1), test.name(0)) == ("table.csv row 5", "table.csv row 4")
+    assert (train.name(1), test.name(0)) == (f"{path} line 5", f"{path} line 4")
     assert test.labels.tolist() == [[20.0]]
     assert numbers(test, "x").tolist() == [2.0]
     assert numbers(test, "colour") is None
@@ -81,7 +81,10 @@ def test_rows_without_a_target_are_left_out_aloud(tmp_path):
         (rows(line="{k},7"), "y", "the target 'y' is 7 in every training row"),
         (rows(line="{k},{k}"), "y", "the column 'x' is the target 'y' once more"),
         (rows(header="y (m),y (s)", line="{k},1{k}"), "y", r"'y' could be y \(m\) or y \(s\)"),
-        (rows(line="{k},{k}e306"), "y", "the target 'y' is too large"),
+        (rows() + "1,-1e60\n", "y", r"line 22, target column 'y': '-1e60' is beyond 1e\+50; correct it"),
+        (rows(line="{k},0.1", n=30), "y", "the target 'y' is 0.1 in every training row"),  # whose deviation is 1e-17
+        (rows(line="{k},{k}e-300"), "y", "the target 'y' is too small to reckon with.*give it another unit"),
+        (rows(line="{k},1.00000000000000{k:02}"), "y", "is 1 in every training row but for rounding"),
         (rows(header="split,y", line="test,{k}"), "y", "no row is for training, only test"),
         (rows().encode() + b"\xff,1\n", "y", "line 22 is not UTF-8 text"),
         (rows().encode("utf-16"), "y", "is no text file"),
@@ -116,7 +119,16 @@ def test_an_infinite_predictor_is_refused_with_its_line(tmp_path, word):
     path = tmp_path / "table.csv"
     path.write_text(rows() + f"{word},3\n")
     train = open_source(path, target="y", cut=False).splits["train"]
-    with pytest.raises(InputError, match=f"table.csv row 22, column 'x': '{word}' is not finite"):
+    with pytest.raises(InputError, match=f"table.csv line 22, column 'x': '{word}' is not finite"):
+        fit_encoding(train)
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "-nan"])
+@pytest.mark.parametrize("line", ["{k},{k}.5", "red{k},{k}.5"])
+def test_an_explicit_nan_is_no_missing_value(tmp_path, word, line):
+    (tmp_path / "table.csv").write_text(rows(line=line) + f"{word},3\n")
+    train = open_source(tmp_path / "table.csv", target="y", cut=False).splits["train"]
+    with pytest.raises(InputError, match=f"line 22, column 'x': '{word}' is no number; correct it, or leave the cell"):
         fit_encoding(train)
 
 
@@ -124,6 +136,30 @@ def test_a_table_that_is_only_evaluated_may_be_small(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(rows(1))
     assert len(open_source(path, target="y", cut=False).splits["train"]) == 1
+    path.write_text(rows(2, line="{k},{k}"))  # that a column is the target may be chance
+    assert len(open_source(path, target="y", cut=False).splits["train"]) == 2
+
+
+@pytest.mark.parametrize("words", ["b, total (kg)", ["b, total"], "a,b, total (kg)", ["a", "b, total (kg)"], "a, x"])
+def test_a_header_may_have_a_comma(tmp_path, words):
+    path = tmp_path / "table.csv"
+    path.write_text(rows(header='a,"b, total (kg)",x', line="{k}.5,1{k},3{k}"))
+    if words == "a,b, total (kg)":  # not to be told from three columns
+        with pytest.raises(InputError, match="has no column 'b'"):
+            open_source(path, target=words)
+        return
+    expected = {"a, x": [Target("a"), Target("x")]}.get(str(words), [Target("b, total", "kg")])
+    source = open_source(path, target=words)
+    assert list(source.targets) == ([Target("a"), *expected] if len(words) == 2 else expected)
+    assert [target["name"] for target in examine(path, target=words)["targets"]] == [t.name for t in source.targets]
+
+
+def test_a_folder_without_a_source_is_told_of_csv_files(tmp_path):
+    with pytest.raises(InputError, match=r"is empty: expected .* or train\.csv; or name a CSV file"):
+        open_source(tmp_path)
+    (tmp_path / "loads.csv").write_text(rows())
+    with pytest.raises(InputError, match=r"no train\.csv; name the file that you mean, such as .*loads\.csv"):
+        open_source(tmp_path)
 
 
 def test_headers_that_would_be_called_the_same_keep_their_units(tmp_path):

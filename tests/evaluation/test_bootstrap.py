@@ -101,3 +101,17 @@ def test_fifty_thousand_images_take_seconds() -> None:
     assert time.process_time() - began < 10
     half = 1.96 * values.std() / np.sqrt(50_000)
     assert (high - low) / 2 == pytest.approx(half, rel=0.06)
+
+
+@pytest.mark.parametrize("runs", [2, 3])
+def test_paired_shares_are_counted_as_integers(runs: int) -> None:
+    right = np.random.default_rng(6).random((300, runs)) < 0.9
+    found = bootstrap(100.0 * right, lambda means: (means[..., 0] - means[..., 1])[..., None])
+    gap = int(right[:, 0].sum()) - int(right[:, 1].sum())
+    gaps = np.rint(found.replicates[:, 0] * 3).astype(int)  # of 300 images, 100 points
+    share = (np.mean(gaps < gap) + np.mean(gaps <= gap)) / 2
+    bias, tails = stats.norm.ppf(share), stats.norm.ppf([0.025, 0.975])
+    levels = stats.norm.cdf(bias + (bias + tails) / (1 - found.acceleration[0] * (bias + tails)))
+    assert found.intervals()[0] == pytest.approx(np.quantile(gaps / 3, levels), abs=1e-9)
+    expected = 2 * (min((gaps <= 0).sum(), (gaps >= 0).sum()) + 1) / (len(gaps) + 1)
+    assert found.p_values()[0] == min(1, expected)

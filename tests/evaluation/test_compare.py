@@ -179,6 +179,7 @@ def test_where_nothing_fitting_was_kept_the_runs_are_measured(planted: tuple[Run
     one, two = planted
     (two.path / "predictions-test.csv").write_bytes(b"damaged")
     found = resnets.compare(one, two)
+    assert "measured anew: the predictions of the test split that two has kept are damaged" in found.notes[0]
     assert found.entries[0].figures["top1"] == one.evaluate().top1
     assert found.pairs[0].better is None  # the weights are the same
     assert found.pairs[0].only_right == (0, 0)

@@ -25,7 +25,7 @@ KINDS = [
     "resnet8,norm=weight", "resnet8,norm=group", "resnet8,norm=layer", "resnet8,norm=none",
     "resnet8,norm=local-response", "resmlp4,norm=group", "resmlp4,norm=weight", "resnet8,shortcut=scaling",
     "resnet8,shortcut=exclusive-gating", "resnet8,shortcut=shortcut-only-gating", "resnet8,shortcut=dropout",
-    "speedrun",
+    "speedrun", "resmlp4,skip_layer=true",
 ]  # fmt: skip
 # Of them, those whose graphs have a layer or an attribute that no other's has.
 GRAPHS = [
@@ -33,6 +33,7 @@ GRAPHS = [
     "resnet8,ordering=bn-after-addition", "resnet8,norm=group", "resnet8,norm=layer", "resnet8,norm=local-response",
     "resmlp4,norm=group", "resnet8,shortcut=scaling", "resnet8,shortcut=exclusive-gating",
     "resnet8,shortcut=shortcut-only-gating", "resnet8,shortcut=dropout", "speedrun",
+    "resmlp4,skip_layer=true",
 ]  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_what_is_read_is_what_was_written(
 def test_numbers_of_a_regression_are_read_to_the_last_bit(tmp_path: Path) -> None:
     cells = np.random.default_rng(1).normal(size=(4, 6, 2)) * 10.0 ** np.arange(-8, 4).reshape(6, 2)
     cells[2, 0], cells[3, 0] = -np.inf, np.inf
-    written = TargetPredictions([f"t.csv row {k}" for k in range(2, 8)], ["price, €", "x observed"], *cells)
+    written = TargetPredictions([f"t.csv line {k}" for k in range(2, 8)], ["price, €", "x observed"], *cells)
     read = parse(write_predictions(tmp_path, "validation", written).read_bytes(), "it")
     assert isinstance(read, TargetPredictions)
     assert read.targets == ["price, €", "x observed"]

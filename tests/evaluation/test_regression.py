@@ -173,7 +173,7 @@ def test_the_run_keeps_what_it_said_of_every_case(run):
     found = run.evaluate()
     with (run.path / "predictions-test.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["name"] for row in rows] == list(found.cases.names) and rows[0]["name"].startswith("beams.csv row ")
+    assert [row["name"] for row in rows] == list(found.cases.names) and "/beams.csv line " in rows[0]["name"]
     for column in ("observed", "fitted", "low", "high"):
         values = getattr(found.cases, column)
         np.testing.assert_allclose([float(row[f"load {column}"]) for row in rows], values[:, 0], rtol=1e-6)
@@ -182,19 +182,26 @@ def test_the_run_keeps_what_it_said_of_every_case(run):
     assert run.info["results"]["conformal"]["n"] == run.info["results"]["validation"]["n"]
 
 
-def test_rows_are_predicted_in_units_with_their_intervals(run, tmp_path, capsys):
+def test_rows_are_predicted_in_units_with_their_intervals(run, tmp_path, capsys, monkeypatch):
     (tmp_path / "new.csv").write_text("kind,x\nred,0.5\n\nblue,\ngreen,-1\n")
     code, out, said = command(capsys, "predict", run.path, tmp_path / "new.csv", "--json")
     document = json.loads(out)
-    assert code == 0 and [item["path"] for item in document] == [f"new.csv row {line}" for line in (2, 4, 5)]
+    named = [f"{tmp_path}/new.csv line {line}" for line in (2, 4, 5)]
+    assert code == 0 and [item["path"] for item in document] == named
     assert [(one["name"], one["unit"]) for one in document[0]["targets"]] == [("load", "kN"), ("strain", "")]
     reach = run.conformal.quantiles[0]
     for item in document:
         load = item["targets"][0]
         assert (load["high"] - load["value"], load["value"] - load["low"]) == pytest.approx((reach, reach))
     assert any("green" in line for line in said) and any("median" in line for line in said)
+    for folder in "AB":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "new.csv").write_text("kind,x\nred,0.5\n")
+    monkeypatch.chdir(tmp_path)
+    made = run.predict(["A/new.csv", "B/new.csv"])
+    assert [one.path for one in made] == ["A/new.csv line 2", "B/new.csv line 2"]
     code, out, _ = command(capsys, "predict", run.path, tmp_path / "new.csv")
-    assert out.splitlines()[0].startswith("new.csv row 2: load ") and " kN (" in out
+    assert out.splitlines()[0].startswith(f"{tmp_path}/new.csv line 2: load ") and " kN (" in out
 
 
 def test_a_row_is_predicted_as_it_is_evaluated(run, tmp_path):
@@ -206,22 +213,54 @@ def test_a_row_is_predicted_as_it_is_evaluated(run, tmp_path):
     assert [each.value for each in row.targets] == pytest.approx(list(found.cases.fitted[0]), rel=1e-5)
 
 
+def test_a_large_number_in_a_row_that_is_only_measured_is_a_figure(run, tmp_path, capsys):
+    """Up to what is refused, every figure is finite, and NumPy has nothing to warn of."""
+    lines = [f"{k / 9},red,{40 + k},{-k}" for k in range(20)]
+    (tmp_path / "large.csv").write_text("\n".join(["x,kind,load (kN),strain", *lines, "1,red,9e49,-1"]))
+    code, out, _ = command(capsys, "evaluate", run.path, tmp_path / "large.csv", "--json")
+    document = json.loads(out)
+    assert code == 0 and document["targets"][0]["rmse"] == pytest.approx(9e49 / np.sqrt(21))
+    assert None not in (document["loss"], *document["targets"][0]["intervals"]["r2"])
+
+
+def test_one_case_whose_target_equals_a_predictor_is_measured(run, tmp_path, capsys):
+    (tmp_path / "one.csv").write_text("x,kind,load (kN),strain\n41,red,41,-2\n")
+    code, out, said = command(capsys, "evaluate", run.path, tmp_path / "one.csv")
+    assert code == 0 and "1 case" in out and "1 cases" not in out
+    assert any("all its rows are evaluated" in line for line in said)
+
+
+def test_rows_are_not_called_images(run, capsys):
+    code, out, _ = command(capsys, "inspect", run.path)
+    assert code == 0 and "for a row of 3 features" in out and "image" not in out.split("built of")[0]
+    code, _, said = command(capsys, "evaluate", run.path, "--split", "validation")
+    assert code == 0 and any("chosen on these rows" in line for line in said)
+
+
 def refusals(run, folder):
     (folder / "few.csv").write_text("x\n1\n")
+    (folder / "picture.png").write_bytes(b"")
+    (folder / "huge.csv").write_text("x,kind,load (kN),strain\n1,red,40,-1\n2,red,1e200,-1\n")
+    (folder / "nan.csv").write_text("x,kind\n1,red\nNaN,red\n")
     (folder / "kilo.csv").write_text("x,kind,load (lb),strain\n1,red,2,3\n2,red,3,4\n")
     return {
         ("predict", run.path, folder / "few.csv"): "few.csv lacks the column kind",
-        ("predict", run.path, folder / "none.csv"): "takes rows of a table; give a CSV file",
+        ("predict", run.path, folder / "none.csv"): "none.csv: no such file; ",
+        ("predict", run.path, folder): "it is a folder; ",
+        ("predict", run.path, folder / "picture.png"): "is an image, and",
+        ("predict", run.path, folder / "nan.csv"): "nan.csv line 3, column 'x': 'NaN' is no number",
+        ("evaluate", run.path, folder / "huge.csv"): "line 3, target column 'load (kN)': '1e200' is beyond",
         ("predict", run.path, folder / "few.csv", "--top", 2): "there is no --top",
         ("predict", run.path, folder / "few.csv", "--flips"): "mirror image",
         ("evaluate", run.path, "--flips"): "mirror image",
         ("evaluate", run.path, "--calibrated"): "no temperature",
         ("evaluate", run.path, folder / "kilo.csv"): "has load in lb",
         ("evaluate", run.path, folder / "few.csv"): "has no column 'load'",
-        ("evaluate", run.path, "digits"): "digits has classes",
+        ("evaluate", run.path, "digits"): "digits has classes, and",
+        ("evaluate", run.path, "diabetes"): "diabetes has the targets progression, and",
         ("cam", run.path, "some.png"): "a class activation map needs a run of classes",
         ("export", run.path, "--to", "timm", "--out", folder / "x.pth"): "a network of timm needs a run of classes",
-        ("bench", run.path): "rows of a table",
+        ("bench", run.path): "time `resnets predict",
         ("train", "digits", "--weights", run.path, "--out", folder / "x"): "",
     }
 

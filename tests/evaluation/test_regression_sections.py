@@ -95,7 +95,7 @@ def test_without_cases_the_table_stands_alone():
 
 def test_predictions_too_near_to_each_other_are_told():
     (analysis,) = [part.body for part in regression.sections(evaluation()) if part.anchor == "residuals-assumptions"]
-    assert "not far enough from each other" in analysis and "No sign of nonlinearity" in analysis
+    assert "not far enough from each other" in analysis and "miscalibrated fit" in analysis
 
 
 def test_the_pictures_are_those_of_the_largest_residuals():

@@ -63,7 +63,7 @@ def test_the_figures_are_those_of_run_json(run: Run) -> None:
     for name, accuracy in figures["per_class"].items():
         assert re.search(rf"{name}{accuracy:.2f}", text)
     assert "chosen by validation top-1" in text
-    assert "test split was read once" in text
+    assert "test split was not used to choose anything" in text
     assert run.info["command"] in text
     assert "seed7" in text.replace("\n", "")
     assert run.info["weights"]["sha256"] in text
@@ -82,19 +82,10 @@ def test_every_chart_has_its_title_and_units(run: Run) -> None:
     assert {"Loss", "Accuracy", "Learning rate", "Speed", "Confusion matrix"} <= set(labels)
 
 
-def test_ids_are_unique_and_every_reference_is_met(run: Run) -> None:
-    write_metrics(run)
-    page = report(run)
-    ids = [value for key, value in page.attributes if key == "id"]
-    assert len(ids) == len(set(ids))
-    references = [value for key, value in page.attributes if key.endswith("href")]
-    styles = re.findall(r"url\((#[^)]*)\)", write_report(run).read_text(encoding="utf-8"))
-    assert {str(value) for value in references} | set(styles) <= {f"#{value}" for value in ids}
-
-
-def test_the_page_stands_alone(run: Run) -> None:
+def test_the_page_stands_alone_and_is_the_same_each_time(run: Run) -> None:
     write_metrics(run)
     text = write_report(run).read_text(encoding="utf-8")
+    assert write_report(run).read_text(encoding="utf-8") == text
     assert "http" not in text
     assert "<script" not in text
     assert "@import" not in text
@@ -103,11 +94,11 @@ def test_the_page_stands_alone(run: Run) -> None:
     assert not {"link", "iframe", "object", "embed", "base"} & set(page.tags)
     assert own_pictures(page)
     assert not [key for key, _ in page.attributes if key.startswith("on")]
-
-
-def test_a_report_is_the_same_each_time(run: Run) -> None:
-    write_metrics(run)
-    assert write_report(run).read_bytes() == write_report(run).read_bytes()
+    ids = [value for key, value in page.attributes if key == "id"]
+    assert len(ids) == len(set(ids))
+    references = [value for key, value in page.attributes if key.endswith("href")]
+    styles = re.findall(r"url\((#[^)]*)\)", text)
+    assert {str(value) for value in references} | set(styles) <= {f"#{value}" for value in ids}
 
 
 def hostile_run(run: Run, edit: Edit, count: int = 8) -> Run:
@@ -133,7 +124,7 @@ def hostile_run(run: Run, edit: Edit, count: int = 8) -> Run:
     return Run.open(edit(run.path, change))
 
 
-@pytest.mark.parametrize("count", [8, 16, 30, 45])
+@pytest.mark.parametrize("count", [8, 45])
 def test_hostile_names_stay_text(run: Run, edit: Edit, count: int) -> None:
     page = report(hostile_run(run, edit, count))
     assert not {"script", "b"} & set(page.tags)
@@ -150,8 +141,8 @@ def test_escape_takes_what_file_names_may_hold() -> None:
     escape("\udcff").encode("utf-8")
 
 
-@pytest.mark.parametrize("count", [30, 120])
-def test_many_classes_give_a_heat_map_and_the_worst_pairs(run: Run, edit: Edit, count: int) -> None:
+def test_many_classes_give_a_heat_map_and_the_worst_pairs(run: Run, edit: Edit) -> None:
+    count = 120
     names = [f"kind {k:03}" for k in range(count)]
 
     def change(info: dict[str, Any]) -> None:
@@ -179,7 +170,7 @@ def test_without_a_test_split_it_says_what_the_figures_are_worth(run: Run, edit:
     assert "no test split" in text
     assert "validation top-1" in text
     assert "10 % of the source's training images" in text
-    assert "read once" not in text
+    assert "not used to choose" not in text
 
 
 def test_a_run_without_figures_or_curves_still_has_a_report(run: Run, edit: Edit) -> None:

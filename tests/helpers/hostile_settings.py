@@ -18,8 +18,9 @@ from resnets.architecture.validation import NORMS, STEMS, UNITS
 from resnets.data import Preprocessing
 from resnets.errors import InputError
 from resnets.models import build
-from resnets.training.recipe import Recipe, parse_overrides
+from resnets.training.recipe import Recipe
 from resnets.training.recipes import RECIPES, recipe
+from resnets.training.settings import parse_overrides
 
 FIELDS = [item.name for item in dataclasses.fields(NetworkSpec)]
 SETTINGS = [item.name for item in dataclasses.fields(Recipe)]

@@ -61,6 +61,7 @@ def network_specs(draw: st.DrawFn, *, image_side: int = 32) -> NetworkSpec:
         groups=draw(st.sampled_from([1, 2, 4])) if unit == "bottleneck" else 1,
         group_width=draw(st.sampled_from([4, 64, 128])) if unit == "bottleneck" else 64,
         zero_init=ends_in_scale and draw(st.booleans()),
+        skip_layer=unit == "linear" and draw(st.booleans()),
         head="flat" if flat else "average",
         head_widths=tuple(draw(st.lists(st.integers(1, 20), max_size=2))) if flat else (),
         **common,

@@ -33,7 +33,7 @@ from resnets.data import (
 )
 from resnets.data.loading import eval_batches
 from resnets.errors import InputError, one_line
-from resnets.training.plan import resumed_plan
+from resnets.training.resuming import resumed_plan
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux, to watch the memory")
 PREPROCESSING = Preprocessing(8, 3, (0.5,) * 3, (0.5,) * 3)

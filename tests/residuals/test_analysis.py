@@ -1,13 +1,15 @@
 """The verdicts: simulated faults are named and mended, clean data are left in peace, bad input is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from resnets import InputError, residual_analysis
 from resnets.residuals import ASSUMPTIONS
-from resnets.residuals.judging import LEVELS
+from resnets.residuals.analysis import _removed
+from resnets.residuals.judging import LEVELS, SIZES, Judged
 
 
 def fit(y, *columns):
@@ -28,6 +30,16 @@ def test_the_levels_are_a_family():
     assert set(LEVELS) == set(ASSUMPTIONS) and sum(LEVELS.values()) == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("unit", [1e-40, 1e40])
+def test_the_unit_of_the_target_changes_no_p_value(rng, unit):
+    x = rng.normal(size=80)
+    y = x + rng.normal(size=80)
+    there, here = (residual_analysis(y * k, fit(y, x) * k, predictors={"x": x}) for k in (unit, 1))
+    assert [found.p_value for found in there.assumptions] == pytest.approx(
+        [found.p_value for found in here.assumptions]
+    )
+
+
 def test_with_many_cases_a_p_value_alone_condemns_nothing(rng):
     x = rng.normal(size=30_000)
     y = x + 0.04 * x**2 + rng.normal(size=30_000)
@@ -41,11 +53,14 @@ def test_consequences_are_told_apart(rng):
     x = rng.normal(size=300)
     y = x + 1.5 * x**2 + rng.normal(size=300)
     found = residual_analysis(y, fit(y, x), predictors={"x": x})
-    assert faults(found) == ["nonlinearity"] and found.findings[0].remedy.details == {"terms": ["the square of x"]}
+    assert faults(found) == ["nonlinearity"] and found.findings[0].remedy.details["terms"] == ["the square of x"]
     spread = found.assumptions[ASSUMPTIONS.index("equal-variance")]
     # Seen, significant, and still no finding: it went with the square.
-    assert spread.p_value < LEVELS["equal-variance"] and spread.fault == "" and "its consequence" in spread.verdict
-    assert any("heteroscedasticity" in note for note in found.notes)
+    assert spread.p_value < LEVELS["equal-variance"] and spread.fault == "" and spread.consequence_of == "nonlinearity"
+    assert "A consequence of nonlinearity" in spread.verdict
+    assert not any("heteroscedasticity" in note for note in found.notes)  # once is enough
+    document = found.to_dict()["assumptions"][ASSUMPTIONS.index("equal-variance")]
+    assert (document["fault"], document["consequence_of"]) == ("", "nonlinearity")
 
 
 def test_time_makes_the_trend_look_bent_and_a_bend_makes_time_matter(rng):
@@ -126,6 +141,128 @@ def test_the_document_is_json(rng):
     assert np.array_equal(found.residuals, y)
 
 
+def test_wrong_coefficients_are_found_and_least_squares_never_accused(rng):
+    x = rng.normal(size=(300, 2))
+    y = 3 * x[:, 0] + 3 * x[:, 1] + rng.normal(size=300)
+    columns = {"x1": x[:, 0], "x2": x[:, 1]}
+    mean = 3 * x.sum(1)
+    for fitted, words in (
+        (3 * x[:, 1], "still follow x1 (+"),
+        (3 * x[:, 1] - 3 * x[:, 0], "still follow x1 (+"),
+        (2 * mean, "too far from each other"),
+        (-mean, "do not rise with"),
+        (0.8 * mean, "not far enough from each other"),
+        (mean - 2, f"off by {(y - mean + 2).mean():+.4g} on average"),
+    ):
+        found = residual_analysis(y, fitted, predictors=columns)
+        assert faults(found) == ["miscalibrated fit"] and words in found.findings[0].verdict
+        finding = found.findings[0]
+        rest = y - fit(y, x)
+        assert finding.effect == pytest.approx(1 - (rest @ rest) / ((y - fitted) @ (y - fitted)))
+        assert found.assumptions[ASSUMPTIONS.index("linearity")] == finding and finding.remedy.removed
+    assert faults(residual_analysis(y, 0.8 * mean)) == ["miscalibrated fit"]  # without the predictors as well
+    for noise in (rng.normal(size=300), rng.standard_cauchy(size=300), 20 * x[:, 0] ** 2):
+        y = 3 * x[:, 0] + noise
+        assert "miscalibrated fit" not in faults(residual_analysis(y, fit(y, x), predictors=columns))
+    train, slopes = rng.normal(size=(500, 2)), [3, 3]  # and new cases of a good fit are left in peace
+    learnt = np.linalg.lstsq(train, train @ slopes + rng.normal(size=500), rcond=None)[0]
+    y = mean + rng.normal(size=300)
+    assert "miscalibrated fit" not in faults(residual_analysis(y, x @ learnt, predictors=columns))
+
+
+def test_the_recalibrated_line_is_least_squares(rng):
+    x = rng.normal(size=300)
+    y = 5 + 2 * x + rng.normal(size=300)
+    finding = residual_analysis(y, x).findings[0]
+    slope, start = np.polyfit(x, y, 1)
+    assert finding.remedy.name == "recalibrate"
+    assert finding.remedy.details == pytest.approx({"constant": start, "slope": slope})
+
+
+def test_one_outlier_is_named_also_far_out_in_the_predictors():
+    right = {"middle": 0, "end": 0}
+    for number in range(20):
+        rng = np.random.default_rng(number)
+        x, errors = rng.normal(size=(100, 2)), rng.normal(size=100)
+        for name in right:
+            z, e = x.copy(), errors.copy()
+            z[0], e[0] = ((6, 6), e[0] + 12) if name == "end" else ((0, 0), 8)
+            y = z @ [1.0, -0.7] + e
+            found = residual_analysis(y, fit(y, z), predictors={"a": z[:, 0], "b": z[:, 1]})
+            right[name] += faults(found)[:1] == ["outliers"] and found.findings[0].also[0] == "case 1"
+    assert min(right.values()) >= 15
+
+
+@pytest.mark.parametrize("cases", [100, 1000])
+def test_curves_of_other_shapes_are_straightened(cases):
+    shapes = {
+        "exponential": lambda x: np.exp(2 * x - 3),
+        "sine": lambda x: 2 * np.sin(2.5 * x),
+        "logarithm": lambda x: 2 * np.log(x + 0.02),
+        "saturation": lambda x: 2 * np.minimum(x, 1.3),
+        "step": lambda x: 2.0 * (x > 1),
+    }
+    for name, shape in shapes.items():
+        removed = 0
+        for number in range(5):
+            rng = np.random.default_rng([number, cases])
+            x = rng.uniform(0, 3, size=(cases, 2))
+            y = shape(x[:, 0]) + x[:, 1] + 0.5 * rng.normal(size=cases)
+            found = residual_analysis(y, fit(y, x), predictors={"a": x[:, 0], "b": x[:, 1]})
+            removed += faults(found)[:1] == ["nonlinearity"] and found.findings[0].remedy.removed
+        assert removed >= 4, name
+
+
+def test_a_remedy_that_fails_brings_no_faults_of_its_own(rng):
+    x = rng.normal(size=(1000, 2))
+    y = x @ [1.0, -0.7] + rng.lognormal(0, 0.8, size=1000)
+    found = residual_analysis(y, fit(y, x), predictors={"a": x[:, 0], "b": x[:, 1]})
+    assert faults(found) == ["skewness"] and not found.findings[0].remedy.removed
+    assert found.assumptions[ASSUMPTIONS.index("no-outliers")].consequence_of == "skewness"
+
+
+def test_what_a_few_cases_cannot_show_is_neither_removed_nor_denied(rng):
+    x = np.linspace(0, 10, 9)
+    y = x + 0.12 * (x - 5) ** 2 + rng.normal(size=9)
+    found = residual_analysis(y, fit(y, x), predictors={"x": x})
+    bent = found.assumptions[ASSUMPTIONS.index("linearity")]
+    assert bent.fault == "" and bent.size == "large" and "Cannot be decided with 9 cases" in bent.verdict
+    kind = SIZES["partial R²"]
+    before, after = Judged(bent, None, 0.9 / kind[0]), Judged(bent, None, 0.87 / kind[0])
+    assert not _removed(before, after) and _removed(before, replace(after, severity=0.4 / kind[0]))
+
+
+def test_a_product_of_two_among_six_predictors_is_found(rng):
+    x = rng.normal(size=(300, 6))
+    y = x.sum(1) + x[:, 1] * x[:, 4] + rng.normal(size=300)
+    found = residual_analysis(y, fit(y, x), predictors={f"x{k}": column for k, column in enumerate(x.T)})
+    assert faults(found)[0] == "nonlinearity" and found.findings[0].remedy.details["terms"] == ["x1 times x4"]
+
+
+def test_a_variance_that_an_unused_column_rules_is_found(rng):
+    x, z = rng.normal(size=(2, 300))
+    y = x + np.exp(0.8 * z) * rng.normal(size=300)
+    found = residual_analysis(y, fit(y, x), predictors={"x": x}, unused={"z": z})
+    assert faults(found)[0] == "heteroscedasticity"
+    remedy = found.findings[0].remedy
+    assert remedy.removed and remedy.details["from"] == "the unused columns"
+    (term,) = remedy.details["log_variance"]["terms"]
+    assert term["coefficient"] / term["sd"] == pytest.approx(1.6, abs=0.35)
+
+
+def test_remedies_can_be_done_again_from_their_details(rng):
+    x = rng.uniform(0, 10, size=400)
+    y = 3 + x + 0.3 * (x - 5) ** 2 + rng.normal(size=400)
+    details = residual_analysis(y, fit(y, x), predictors={"x": x}).findings[0].remedy.details
+    (term,) = details["terms"]
+    told = details["made"][term]
+    made = ((x - told["mean"]) / told["sd"]) ** told["power"]
+    again = details["model"]["constant"]
+    for column, of in zip((x, made), details["model"]["columns"].values(), strict=True):
+        again = again + of["coefficient"] * (column - of["mean"]) / of["sd"]
+    assert again == pytest.approx(fit(y, x, x**2))
+
+
 ONE = np.arange(10.0)
 WAVE = np.array([1.0, -1, 2, -2, 1, 0, 3, -1, 0, 2])
 
@@ -149,6 +286,15 @@ WAVE = np.array([1.0, -1, 2, -2, 1, 0, 3, -1, 0, 2])
         ({"names": ["a"]}, "names holds 1 names"),
         ({"unused": {"x\ny": np.ones((10, 2))}}, "must be one column"),
         ({"observed": 2 * ONE}, "nothing random is left"),
+        (
+            {"observed": (ONE + WAVE) * 1e300, "fitted": ONE * 1e300},
+            "observed reaches .* above 1e.50 cannot be squared",
+        ),
+        (
+            {"observed": (ONE + WAVE) * 1e-90, "fitted": ONE * 1e-90},
+            "observed reaches .* below 1e-50 cannot be squared",
+        ),
+        ({"predictors": {"x": WAVE * 1e60}}, "'x' reaches 3e.60"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(arguments, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from resnets.residuals import findings, page
 from resnets.residuals.dots import MARKED, POINTS, file, inline
 from resnets.residuals.findings import ASSUMPTIONS, FAULTS, Finding, Remedy, ResidualAnalysis
 from resnets.residuals.plots import Labels, plots
-from resnets.residuals.trend import told_of_trend
 
 LABELS = Labels("price", "fitted price", "price − fitted price", "day")
 
@@ -135,7 +135,7 @@ def test_the_page_is_the_analysis(small, monkeypatch):
     tables = Tables(text).found
     glance = next(rows for caption, rows in tables.items() if caption.startswith("Every assumption"))
     assert [row[1] for row in glance[1:]] == ["holds", "nonlinearity", "not tested", "holds", "holds", "holds"]
-    assert glance[2] == ["The form is right (linearity)", "nonlinearity", "0.125", "partial R²", "medium", "<0.0001"]
+    assert glance[2] == ["The form is right (linearity)", "nonlinearity", "0.125", "medium", "<0.0001", "partial R²"]
     assert glance[3][2:] == ["–"] * 4
     assert [row[0] for row in tables["Every test that was made"][1:]] == [
         f"test of {one}" for one in ASSUMPTIONS if one != "independence"
@@ -150,7 +150,8 @@ def test_the_page_is_the_analysis(small, monkeypatch):
         np.testing.assert_allclose(float(row[5]), found.influence[k], rtol=1e-3)
     read = Page(text)
     for words in (
-        "5 of 6",
+        "4 of 6",
+        "1 at fault, 1 not tested",
         "A note.",
         "A column was left out.",
         "Add the square of area.",
@@ -187,21 +188,41 @@ def test_hostile_names_in_a_browser_at_both_widths(tmp_path):
         assert seen["smallest"] >= 12 and min(seen["figures"]) > 300
 
 
-def test_fitted_values_too_near_or_too_far_are_told():
-    generator = np.random.default_rng(2)
-    observed = generator.normal(10, 5, 300)
-    for stretch, words in ((0.7, "not far enough from"), (1.5, "too far from")):
-        fitted = 10 + stretch * (observed - 10) + generator.normal(size=300)
-        line = sm.OLS(observed, sm.add_constant(fitted)).fit()
-        told = told_of_trend(observed, fitted)
-        assert told is not None and words in told
-        low, high = line.conf_int()[1]
-        assert f"+ {line.params[1]:.3f} · fitted" in told and f"{low:.3f} to {high:.3f}" in told
-        before, after = (np.sqrt(np.mean(each**2)) for each in (observed - fitted, line.resid))
-        assert f"would be {after:.4g} instead of {before:.4g}" in told
-    least_squares = sm.OLS(observed, sm.add_constant(generator.normal(size=300))).fit()
-    assert told_of_trend(observed, least_squares.fittedvalues) is None
-    many = generator.normal(size=100_000)
-    assert told_of_trend(1.01 * many + 0.1 * generator.normal(size=100_000), many) is None  # sure, and too small
-    assert told_of_trend(observed, np.full(300, 3.0)) is None
-    assert "do not rise with" in (told_of_trend(observed, generator.normal(size=300) - 0.3 * observed) or "")
+def test_a_consequence_is_no_fault_and_does_not_hold(monkeypatch):
+    monkeypatch.setattr(page, "plots", lambda *given: [])
+    found = analysis(40)
+    verdicts = [
+        replace(one, consequence_of="nonlinearity") if one.assumption == "equal-variance" else one
+        for one in found.assumptions
+    ]
+    verdicts[0] = replace(verdicts[0], size="large")  # and the p-value is 0.25
+    text = page.report(replace(found, assumptions=tuple(verdicts)), "x", LABELS)
+    glance = next(rows for caption, rows in Tables(text).found.items() if caption.startswith("Every assumption"))
+    assert [row[1] for row in glance[1:]] == [
+        "undecided", "nonlinearity", "not tested", "holds", "consequence of nonlinearity", "holds",
+    ]  # fmt: skip
+    read = Page(text).text
+    assert "2 of 6" in read and "hold; 1 at fault, 1 a consequence, 1 undecided, 1 not tested" in read
+
+
+def test_two_findings_about_one_assumption_have_a_row_each(monkeypatch):
+    monkeypatch.setattr(page, "plots", lambda *given: [])
+    found = analysis(40)
+    other = replace(found.findings[0], fault="miscalibrated fit", verdict="Off.")
+    text = page.report(replace(found, findings=(other, *found.findings)), "x", LABELS)
+    glance = next(rows for caption, rows in Tables(text).found.items() if caption.startswith("Every assumption"))
+    assert [row[1] for row in glance[2:4]] == ["miscalibrated fit", "nonlinearity"] and len(glance) == 8
+    assert "4 of 6" in Page(text).text
+
+
+def test_what_is_needed_to_do_it_again_is_told_down_to_the_lists():
+    details = {"cases": ["a", "b"], "model": {"constant": 1.5, "columns": {"x": {"mean": 0.25, "knots": [1, 2.5]}}}}
+    remedy = Remedy("added-term", "Add.", True, 0.5, 0.0625, details)
+    text = Page("".join(page._remedy(analysis(20).findings[0], remedy))).text
+    assert "a, b" in text and "constant: 1.5; columns: x: mean: 0.25; knots: 1, 2.5" in text
+
+
+def test_letters_that_turn_the_writing_around_are_replaced():
+    for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)):
+        assert page.escape(f"a{chr(code)}b") == "a\ufffdb"
+    assert page.escape("שלום – ü\u200d") == "שלום – ü\u200d"

@@ -144,9 +144,9 @@ def test_one_path_is_the_chain_of_its_own_branches():
     def back(function, at, gradient):
         return torch.autograd.functional.vjp(function, at, gradient)[1]
 
-    logits = net.classify(net.ending(inputs[-1]))
+    logits = net.classify(net.ending(inputs[-1]), x)
     gradient = logits.softmax(1) - nn.functional.one_hot(labels, CLASSES)
-    gradient = back(lambda y: net.classify(net.ending(y)), inputs[-1], gradient)
+    gradient = back(lambda y: net.classify(net.ending(y), x), inputs[-1], gradient)
     for at, after, branch in [
         (inputs[2], inputs[3], units[2].shortcut),
         (inputs[1], inputs[2], units[1].shortcut),

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from resnets.architecture import spec
 from resnets.errors import InputError
 from resnets.files import readable
-from resnets.training.recipe import Recipe, image_side, override, parse_overrides, rate_factor
+from resnets.training.recipe import Recipe, image_side, override, rate_factor
 from resnets.training.recipes import RECIPES, recipe
+from resnets.training.settings import parse_overrides
 
 
 def test_the_papers_schedule_step_by_step():

@@ -15,6 +15,7 @@ import resnets
 from resnets import cli
 from resnets.data import Rows, TableEncoding, epoch_order
 from resnets.data.encoding import Numeric
+from resnets.errors import InputError
 from resnets.evaluation.losses import LOSSES, RunTarget, in_units, loss_of, squared_errors, standardised
 from resnets.models import create, load_weights
 from resnets.training import Recipe, fit
@@ -22,6 +23,7 @@ from resnets.training.checkpoint import State
 from resnets.training.course import _better
 from resnets.training.device import Execution
 from resnets.training.optimiser import make_optimisers
+from resnets.training.regression import fit_targets
 
 PLAIN = Execution("cpu", "fp32", channels_last=False, compiled=False, deterministic=False)
 ENCODING = TableEncoding(tuple(Numeric(name, 0.0, 1.0, 0.0) for name in "abc"))
@@ -123,6 +125,7 @@ def test_an_epoch_equals_plain_torch_step_by_step(loss):
     assert [record.rmse for record in steps] == pytest.approx(np.sqrt(squares), rel=1e-5)
     assert epoch.rmse == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-5)
     assert epoch.figures == [f"RMSE {epoch.rmse:.4g} standard deviations"]
+    assert {record.cases for record in records} == {"rows"}
     for key, value in twin.state_dict().items():
         torch.testing.assert_close(state.net.state_dict()[key], value, rtol=1e-4, atol=1e-6)
 
@@ -232,6 +235,19 @@ def test_what_makes_no_sense_for_numbers_is_refused_in_a_line(tmp_path, capsys, 
     assert said[-1].startswith("error: ") and REFUSED[words] in said[-1]
 
 
+def test_a_target_that_is_constant_but_for_the_rows_held_out_is_refused(tmp_path, capsys):
+    """Eighty times 0.1, whose deviation is 1e-17 and not 0: what differs is not trained on."""
+    rows = [f"{k},{'train' if k else 'validation'},{0.1 if k else 0.2}" for k in range(80)]
+    (tmp_path / "flat.csv").write_text("\n".join(["x,split,y", *rows]))
+    with pytest.raises(InputError, match=r"the target 'y' is 0\.1 in every training row; there is nothing to learn"):
+        resnets.train(tmp_path / "flat.csv", target="y", out=tmp_path / "run", **SMALL)
+    source = resnets.data.open_source("diabetes")
+    train = source.splits["train"]
+    flat = replace(train, labels=np.full_like(train.labels, 0.1))
+    with pytest.raises(InputError, match=r"the target 'progression' is 0\.1 in every training row"):
+        fit_targets(replace(source, splits={"train": flat}))
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [("--task regression", "digits has classes, not numbers"), ("--set loss=mse", "loss=mse is for numbers")],
@@ -242,11 +258,16 @@ def test_numbers_are_not_learnt_from_classes(tmp_path, capsys, words, expected):
 
 
 def test_a_run_is_resumed_with_no_other_target_or_task(tmp_path, capsys):
-    resnets.train(table(tmp_path), target="load", epochs=1, out=tmp_path / "run", **SMALL)
-    for words, expected in (("--target strain", "predicts load, not strain"), ("--task classification", "has task")):
-        assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), *words.split()]) == 2
+    path, run = table(tmp_path), str(tmp_path / "run")
+    path.write_text(path.read_text().replace("load (kN)", '"load, dead (kN)"'))  # a header with a comma
+    words = ["--arch", SMALL["arch"], "--epochs", "1", "--threads", "1", "--device", "cpu", "--out", run]
+    assert cli.main(["train", str(path), "--target", "load, dead (kN)", *words]) == 0
+    other = ("--target strain", "predicts load, dead, not strain")
+    for words, expected in (other, ("--task classification", "has task")):
+        assert cli.main(["train", "--resume", "--out", run, *words.split()]) == 2
         assert expected in capsys.readouterr().err.splitlines()[-1]
-    assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "--target", "load"]) == 0
+    for name in ("load, dead", "load, dead (kN)", "load, dead [kN]"):
+        assert cli.main(["train", "--resume", "--out", run, "--target", name]) == 0
 
 
 def test_resmlp_on_a_table_is_as_good_as_a_linear_model(tmp_path):

@@ -11,7 +11,8 @@ import resnets
 from resnets.data import Packed, Streamed
 from resnets.errors import InputError
 from resnets.models import create, start_from
-from resnets.training.plan import make_plan, resumed_plan
+from resnets.training.plan import make_plan
+from resnets.training.resuming import resumed_plan
 
 
 def test_everything_but_the_classifier_is_kept_when_the_classes_differ():

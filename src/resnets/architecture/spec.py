@@ -51,6 +51,10 @@ class NetworkSpec:
             group; [X]: 4 in 32; wide networks: 128).
         zero_init: the last scale of every residual function with a shortcut starts at zero (arXiv 1706.02677,
             section 5.1).
+        skip_layer: `linear` units: the logits are those of the classifier plus a linear map of the input, so that the
+            residual units learn what a linear model does not say (skip-layer connections: Ripley, Pattern Recognition
+            and Neural Networks, 1996, section 5.1; `skip=TRUE` of R's nnet). Its weights start at zero; of a table
+            whose numbers are learnt, at those of a linear model (training/linear_start.py).
         head: `average` (global average pooling and the classifier, as [R]) or `flat` (the last map flattened into fully
             connected layers, as in AlexNet and [VGG]: images of one size only). `vgg` units have their own.
         head_widths: outputs of a flat head's hidden layers, each followed by ReLU and dropout 0.5 ([VGG], sections 2.1
@@ -79,6 +83,7 @@ class NetworkSpec:
     groups: int = 1
     group_width: int = 64
     zero_init: bool = False
+    skip_layer: bool = False
     head: str = "average"
     head_widths: tuple[int, ...] = ()
     in_channels: int = 3

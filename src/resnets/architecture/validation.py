@@ -42,7 +42,7 @@ def validate(spec: NetworkSpec) -> None:
             raise InputError(f"unknown {key} {value!r}{nearest(str(value), choices)} (one of: {', '.join(choices)})")
     if not isinstance(spec.shortcut, Shortcut):
         raise InputError(f"shortcut must be a Shortcut or a word such as 'B', not {spec.shortcut!r}")
-    for key in ("zero_init", "stem_norm"):
+    for key in ("zero_init", "stem_norm", "skip_layer"):
         if not isinstance(getattr(spec, key), bool):
             raise InputError(f"{key} must be true or false, not {getattr(spec, key)!r}")
     if not isinstance(spec.name, str):
@@ -90,6 +90,8 @@ def _check_agreement(spec: NetworkSpec) -> None:
         spec.shortcut.kind not in ("identity", "none") or spec.ordering != "original" or spec.zero_init
     ):
         raise InputError("pooled units have one ordering and identity shortcuts or none: no zero_init either")
+    if spec.skip_layer and spec.unit != "linear":
+        raise InputError(f"skip_layer is a linear map of the input, for unit=linear (resmlp), not unit={spec.unit}")
     if spec.unit == "linear" and spec.norm == "local-response":
         raise InputError(
             "norm local-response works across the channels of a map, which linear units have not: norm=batch or layer"
@@ -139,7 +141,7 @@ def _weights(spec: NetworkSpec) -> int:
     """About how many weights the network will have, before any of them is asked for: those of its large matrices."""
     height, width = spec.image_size or (1, 1)
     before = spec.in_channels * height * width if spec.unit == "linear" else spec.in_channels * 49
-    total, channels = before * spec.stem_width, spec.stem_width
+    total, channels = before * (spec.stem_width + spec.num_classes * spec.skip_layer), spec.stem_width
     for units, width in zip(spec.units, spec.widths, strict=True):
         inner, outputs = spec.inner_width(width), width * spec.expansion
         if spec.unit == "bottleneck":

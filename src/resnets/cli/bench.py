@@ -75,6 +75,7 @@ def bench(
         raise InputError("--train measures torch's own training: it takes no --backend, and no --precision int8")
     if threads is not None:
         torch.set_num_threads(threads)
+    _refuse_table(name)
     seen = inspect_target(resolve(name, size=size))
     _require_memory(seen, max(batch), train=train, precision=precision)
     documents = []
@@ -85,6 +86,16 @@ def bench(
         output.document(documents[0] | ({"batches": documents} if len(documents) > 1 else {}))
     else:
         _show(documents)
+
+
+def _refuse_table(name: str) -> None:
+    from resnets.evaluation import Run
+
+    if (Path(name) / "run.json").is_file() and Run.open(name).encoding is not None:
+        raise InputError(
+            f"{name} takes rows of a table, and what is measured here are networks of images; for how long its rows"
+            f" take, time `resnets predict {name} TABLE.csv`"
+        )
 
 
 def _require_memory(seen: Inspection, batch: int, *, train: bool, precision: str) -> None:

@@ -27,7 +27,7 @@ def data(
     *,
     target: Annotated[
         list[str] | None,
-        Parameter(name="--target", negative=(), help="of a CSV file: the columns to predict"),
+        Parameter(negative=(), help="of a CSV file: the column to predict; several by commas, or given again"),
     ] = None,
     montage: Annotated[
         Path | None,

@@ -77,7 +77,7 @@ def line(record: Record) -> str:
         return output.one_line(record.message or "")
     words = [f"epoch {record.epoch + 1}/{record.epochs}", f"loss {record.loss:.3f}", *record.figures]
     if record.images_per_second:
-        words.append(f"{record.images_per_second:,.0f} images/s")
+        words.append(f"{record.images_per_second:,.0f} {record.cases}/s")
     if record.seconds_left is not None:
         words.append(f"{duration(record.seconds_left)} left")
     return "  ".join(words)

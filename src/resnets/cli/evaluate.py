@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from resnets.cli import output
+from resnets.errors import counted
 
 if TYPE_CHECKING:
     from resnets.evaluation import Evaluation, RegressionEvaluation
@@ -82,7 +83,7 @@ def _show(figures: Evaluation) -> None:
 
 def _show_numbers(figures: RegressionEvaluation) -> None:
     table = output.table(
-        f"{figures.source}, {figures.split}: {figures.n:,} cases",
+        f"{figures.source}, {figures.split}: {counted(figures.n, 'case')}",
         {"target": False, "unit": False, "MAE": True, "RMSE": True, "95 % interval": True, "R²": True,
          "in their intervals": True},
     )  # fmt: skip

@@ -7,7 +7,6 @@ a pipe are not cut at 80 columns.
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -40,7 +39,9 @@ def error(text: str) -> None:
 
 def document(value: Any) -> None:
     """Print one JSON document on standard output; JSON has no infinite or undefined numbers: null."""
-    text = json.dumps(_finite(value), indent=2, allow_nan=False)
+    from resnets.files import finite
+
+    text = json.dumps(finite(value), indent=2, allow_nan=False)
     # Rows of numbers in one line each. Strings hold no raw line break in JSON, so none can look like such a row.
     text = re.sub(r"\[\n([\d\s,.eE+-]*)\n *\]", lambda row: "[" + " ".join(row[1].split()) + "]", text)
     print(text, flush=True)
@@ -68,13 +69,3 @@ def show(*things: RenderableType) -> None:
     console = Standard(highlight=False, markup=False, width=None if sys.stdout.isatty() else _UNCUT)
     for thing in things:
         console.print(thing, soft_wrap=isinstance(thing, str), crop=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

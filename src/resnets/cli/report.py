@@ -25,8 +25,11 @@ def report(
 ) -> None:
     """Write report.html of a finished run again: figures, confusions, calibration, mistakes, suspected labels, copies.
 
-    Every run ends with it. Its figures are those of `resnets evaluate`; suspects.csv ranks the images whose label may
-    be wrong. Imported weights have no images, so name some.
+    Every run ends with it. Its figures are those of `resnets evaluate`. Imported weights have no images, so name some.
+
+    Beside it in the run folder stands suspects.csv: every image examined, the label most likely to be wrong first, with
+    the columns split, name, label, suggested, score, p_label, p_suggested. Splits are merged by share: the first 2 % of
+    the file are the first 2 % of each split. --json has its path, the number of images and the first 20.
     """
     from resnets.evaluation import Run
     from resnets.evaluation.report.renewing import renew

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +30,11 @@ def residuals(
         Parameter(negative=(), consume_multiple=True, help="columns that the model had, numbers or categories"),
     ] = None,
     order: Annotated[
-        str | None, Parameter(help="a column of numbers or ISO dates that orders the cases [default: none]")
+        str | None,
+        Parameter(
+            help="a column of numbers or ISO dates that orders the cases; equal ones keep the order of their rows"
+            " [default: none]"
+        ),
     ] = None,
     out: Annotated[Path | None, Parameter(help="a folder for report.html, figures and residuals.json")] = None,
     json: Annotated[bool, Parameter(negative=(), show_default=False, help="print one JSON document")] = False,
@@ -51,37 +55,35 @@ def residuals(
     for note in cases.notes:
         output.say(f"note: {note}")
     from resnets.residuals.analysis import residual_analysis  # after the reading: it takes seconds to import
-    from resnets.residuals.trend import told_of_trend
 
     analysis = residual_analysis(
         cases.observed, cases.fitted, predictors=cases.predictors, unused=cases.unused, order=cases.order,
         names=cases.names,
     )  # fmt: skip
-    trend = told_of_trend(analysis.observed, analysis.fitted)
-    notes = [*cases.notes, *([trend] if trend else [])]
     document = {"file": str(file), "observed": observed, "fitted": fitted, **analysis.to_dict()}
-    document["notes"] = [*notes, *document["notes"]]
+    document["notes"] = [*cases.notes, *document["notes"]]
     if json:
         output.document(document)
     else:
-        output.show(*_words(analysis, [*([trend] if trend else []), *analysis.notes]))
+        output.show(*_words(analysis))
     if out is not None:
         labels = Labels(observed, fitted, f"{observed} − {fitted}", cases.order_label)
-        write_folder(out, analysis, document, title=f"Residuals of {file.name}", labels=labels, notes=notes)
+        write_folder(out, analysis, document, title=f"Residuals of {file.name}", labels=labels, notes=cases.notes)
         output.say(f"report: {out / 'report.html'}")
 
 
-def _words(analysis: ResidualAnalysis, notes: Sequence[str]) -> Iterator[str]:
+def _words(analysis: ResidualAnalysis) -> Iterator[str]:
     """A line for each assumption, then what to do."""
-    from resnets.residuals.page import number, p_words, summary, verdict_word
+    from resnets.residuals.page import in_order, number, p_words, summary, verdict_word
 
     spread = number(float(analysis.residuals.std()))
     yield f"{analysis.n:,} cases; residuals have the standard deviation {spread}. {summary(analysis)}"
-    words = [verdict_word(found) for found in analysis.assumptions]
-    wide = max(map(len, words)), max(len(found.assumption) for found in analysis.assumptions)
-    for word, found in zip(words, analysis.assumptions, strict=True):
+    verdicts = in_order(analysis)
+    words = [verdict_word(found) for found in verdicts]
+    wide = max(map(len, words)), max(len(found.assumption) for found in verdicts)
+    for word, found in zip(words, verdicts, strict=True):
         yield output.one_line(f"  {found.assumption:<{wide[1]}}  {word:<{wide[0]}}  {found.verdict}")
-    for note in notes:
+    for note in analysis.notes:
         yield output.one_line(f"note: {note}")
     if not analysis.findings:
         return

@@ -110,7 +110,7 @@ def train(
         "arch": arch, "recipe": recipe, "overrides": set_, "seed": seed, "epochs": epochs, "workers": workers,
         "device": device, "precision": precision, "size": size, "weights": weights,
         "threads": threads, "memory": memory, "task": task,
-        "target": [name.strip() for word in target for name in word.split(",")] if target else None,
+        "target": target,
     }  # fmt: skip
     _check(source, out, resume)
     from resnets import training

@@ -16,6 +16,7 @@ from resnets.data.parquet import SPLIT_NAMES
 from resnets.data.random import Stream, sort_keys
 from resnets.data.rows import TableSplit
 from resnets.data.split import FileSplit, Source, Split
+from resnets.data.targets import LARGEST, target_fault
 from resnets.errors import InputError, brief
 from resnets.sheet import Sheet, is_missing, number, read_sheet
 
@@ -51,7 +52,7 @@ def open_csv(
         if lacking and key == "test":
             notes.append(f"{sheet.name} has no column '{brief(lacking[0])}': nothing can be tested on it, left out")
             continue
-        split = _split(sheet, layout, path, strict)
+        split = _split(sheet, layout, path, strict, learning=cut)
         where = _where(sheet, key, layout, split, cut, notes)
         kept = _with_target(sheet, layout, split, notes)
         for part in SPLITS:
@@ -76,7 +77,7 @@ def open_rows(path: str | os.PathLike[str]) -> TableSplit:
     """
     sheet = read_sheet(Path(path).expanduser(), os.fspath(path))
     columns = dict(zip(sheet.headers, sheet.columns, strict=True))
-    return TableSplit(columns, np.zeros((len(sheet), 0)), Path(path).name, sheet.lines)
+    return TableSplit(columns, np.zeros((len(sheet), 0)), sheet.name, sheet.lines)
 
 
 def _only_numbers(sheet: Sheet, layout: Layout) -> tuple[Layout, list[str]]:
@@ -91,11 +92,12 @@ def _only_numbers(sheet: Sheet, layout: Layout) -> tuple[Layout, list[str]]:
     return replace(layout, targets=kept), told
 
 
-def _split(sheet: Sheet, layout: Layout, path: Path, strict: bool) -> FileSplit | TableSplit:
-    """All rows of a file; targets that are missing are NaN.
+def _split(sheet: Sheet, layout: Layout, path: Path, strict: bool, *, learning: bool) -> FileSplit | TableSplit:
+    """All rows of a file; targets that are missing are NaN. Whoever is `learning` wants no target among the predictors.
 
     Raises:
-        InputError: a target that is no finite number; image files that are not there; a target among the predictors.
+        InputError: a target that is no finite number, or too large; image files that are not there; a column that is
+            the target once more.
     """
     missing = [header for header in (layout.images, *layout.targets) if header and header not in sheet.headers]
     if missing:
@@ -110,13 +112,13 @@ def _split(sheet: Sheet, layout: Layout, path: Path, strict: bool) -> FileSplit 
         columns = {
             header: sheet.column(header) for header in sheet.headers if header not in (*layout.targets, layout.split)
         }
-        for header in layout.targets:
+        for header in layout.targets if learning else ():
             twin = next((other for other, cells in columns.items() if (cells == sheet.column(header)).all()), None)
             if twin is not None and len(sheet) > 1:
                 raise InputError(
                     f"{sheet.name}: the column '{brief(twin)}' is the target '{brief(header)}' once more; remove it"
                 )
-        return TableSplit(columns, labels, path.name, sheet.lines)
+        return TableSplit(columns, labels, sheet.name, sheet.lines)
     folder, cells = path.parent, sheet.column(layout.images)
     paths = [os.path.normpath(os.path.join(folder, cell)) for cell in cells]
     absent = [row for row, place in enumerate(paths) if not cells[row] or not os.path.isfile(place)]
@@ -134,18 +136,19 @@ def _numbers(sheet: Sheet, header: str, images: bool) -> NDArray[np.float64]:
     """A target, NaN where it is missing; an explicit NaN is refused, for it is a calculation that went wrong.
 
     Raises:
-        InputError: text, NaN, infinities; or nothing but missing values.
+        InputError: text, NaN, infinities, numbers beyond `LARGEST`; or nothing but missing values.
     """
     values = np.full(len(sheet), np.nan)
     for row, cell in enumerate(sheet.column(header)):
         value = number(cell)
         if value is None and is_missing(cell):
             continue
-        if value is None or not np.isfinite(value):
-            reason = "is no number" if value is None else "is not finite"
+        if value is None or not abs(value) <= LARGEST:
             what = "target column" if not images else "column"
-            hint = "correct it, or leave it empty to leave the row out"
-            if value is None and images:
+            reason, hint = "is no number", "correct it, or leave it empty to leave the row out"
+            if value is not None:
+                reason = f"is beyond {LARGEST:g}" if np.isfinite(value) else "is not finite"
+            elif images:
                 hint = "choose what to predict with --target, or put images of classes into class folders"
             raise InputError(
                 f"{sheet.name}: line {sheet.lines[row]}, {what} '{brief(header)}': '{brief(cell, 40)}' {reason}; {hint}"
@@ -209,11 +212,6 @@ def _check(source: Source, cut: bool) -> None:
         if cut:
             raise InputError(f"{source.name}: no row is for training, only {', '.join(source.splits)}")
         return
-    for place, target in enumerate(source.targets):
-        values = train.labels[:, place]
-        with np.errstate(over="ignore", invalid="ignore"):
-            deviation = values.std()
-        if not np.isfinite(deviation):
-            raise InputError(f"{source.name}: the target '{brief(target.name)}' is too large; give it another unit")
-        if cut and (deviation == 0 or values.min() == values.max()):
-            raise InputError(f"{source.name}: the target '{brief(target.name)}' is {values[0]:g} in every training row")
+    for place, target in enumerate(source.targets if cut else ()):
+        if fault := target_fault(train.labels[:, place]):
+            raise InputError(f"{source.name}: the target '{brief(target.name)}' {fault}")

@@ -12,7 +12,7 @@ import numpy as np
 from resnets.data.decoding import IMAGE_SUFFIXES
 from resnets.data.parquet import SPLIT_NAMES
 from resnets.data.split import FileSplit, Source, Split
-from resnets.errors import InputError
+from resnets.errors import InputError, brief
 
 _ORDER = ("train", "validation", "test")
 
@@ -90,6 +90,16 @@ def open_folders(name: str, root: Path, *, strict: bool = True) -> Source:
     return Source(name, classes, splits, tuple(notes))
 
 
+def _unknown(root: Path) -> str:
+    """What to say of a folder in which nothing is that could be a source."""
+    files = sorted(path.name for path in root.iterdir() if path.is_file() and not path.name.startswith("."))
+    tables = [name for name in files if name.lower().endswith((".csv", ".tsv"))]
+    if tables:
+        return f"{root} holds CSV files but no train.csv; name the file that you mean, such as {root / tables[0]}"
+    what = f"holds {brief(files[0], 40)} and no source" if files else "is empty"
+    return f"{root} {what}: expected class folders with images, parquet shards, or train.csv; or name a CSV file"
+
+
 def scan(root: Path) -> Layout:
     """Find the splits and classes below `root`; images are found by suffix, none is opened.
 
@@ -106,7 +116,7 @@ def scan(root: Path) -> Layout:
             raise InputError(
                 f"{root} holds {loose} images but no class folders; put the images of each class into one folder"
             )
-        raise InputError(f"{root} is empty: expected class folders with images, or parquet shards")
+        raise InputError(_unknown(root))
     named = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES]
     found: dict[str, Path] = {}
     notes = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnets.data.decoding import IMAGE_SUFFIXES
 from resnets.data.parquet import SPLIT_NAMES
-from resnets.data.targets import Target, choose_targets, name_targets
+from resnets.data.targets import Target, choose_targets, name_targets, separated
 from resnets.errors import InputError, brief
 from resnets.sheet import Cells, Sheet
 
@@ -69,8 +69,10 @@ def find_layout(sheet: Sheet, target: Sequence[str] | None, *, need_target: bool
     """
     images = next((header for header in sheet.headers if _names_images(header, sheet.column(header))), None)
     split = next((header for header in sheet.headers if _names_splits(sheet, header)), None)
-    known = {header: found for header, found in name_targets(sheet.headers).items() if header not in (images, split)}
+    named = name_targets(sheet.headers)
+    known = {header: found for header, found in named.items() if header not in (images, split)}
     if target is not None:
+        target = separated(target, named)
         for word in target:
             if word in (images, split):
                 what = "names the images" if word == images else "names the splits"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnets.errors import InputError, brief
-from resnets.sheet import is_missing, number
+from resnets.sheet import is_missing, is_nan, number
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class TableSplit:
     Attributes:
         columns: the predictors, float64 [n] (NaN is missing) or object [n] of str as in the file, by header.
         labels: float64 [n, T], the targets; T is 0 where the rows are only to be predicted.
-        title: of the table: `table.csv`, or `diabetes/train` where it has no lines.
+        title: of the table: `folder/table.csv` as it was named, or `diabetes` where it has no lines.
         lines: int64 [n], the line of each row in the file, counted as an editor does; or its place in the table.
         file: whether the table is a file.
     """
@@ -37,7 +37,7 @@ class TableSplit:
         return len(self.lines)
 
     def name(self, index: int) -> str:
-        return f"{self.title} row {self.lines[index]}" if self.file else f"{self.title}[{self.lines[index]}]"
+        return f"{self.title} line {self.lines[index]}" if self.file else f"{self.title}[{self.lines[index]}]"
 
     def take(self, indices: NDArray[np.int64]) -> TableSplit:
         """The rows at `indices`; they keep their names."""
@@ -48,12 +48,13 @@ class TableSplit:
         """A column as float64 [n], NaN where it has no number, and the first row with a word that is none.
 
         Raises:
-            InputError: an infinity, in a column without words.
+            InputError: an explicit NaN; an infinity, in a column without words.
         """
         column, word = self.columns[header], None
         if column.dtype != object:
             values = column.astype(np.float64)
         else:
+            self.missing(header)
             values = np.full(len(column), np.nan)
             for row, cell in enumerate(column):
                 value = number(cell)
@@ -67,6 +68,21 @@ class TableSplit:
             what = f"'{column[row]}' is not finite; correct it or leave it empty"
             raise InputError(f"{self.name(row)}, column '{brief(header)}': {what}")
         return values, word
+
+    def missing(self, header: str) -> NDArray[np.bool_]:
+        """Which rows lack a value in a column, bool [n].
+
+        Raises:
+            InputError: a cell that says NaN: a calculation that went wrong, and no way to say that nothing is known.
+        """
+        column = self.columns[header]
+        if column.dtype != object:
+            return np.asarray(np.isnan(column))
+        wrong = next((row for row, cell in enumerate(column) if is_nan(cell)), None)
+        if wrong is not None:
+            what = f"'{column[wrong]}' is no number; correct it, or leave the cell empty if the value is missing"
+            raise InputError(f"{self.name(wrong)}, column '{brief(header)}': {what}")
+        return np.array([is_missing(cell) for cell in column], dtype=bool)
 
     def image(self, index: int) -> NoReturn:
         raise InputError(f"{self.name(index)} is a row of a table, not an image")

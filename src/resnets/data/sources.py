@@ -15,6 +15,8 @@ from resnets.data.split import Source
 from resnets.data.targets import choose_targets
 from resnets.errors import InputError, brief, nearest
 
+_TABLES = (".csv", ".tsv")
+
 
 def open_source(text: str | os.PathLike[str], *, target: str | Sequence[str] | None = None, cut: bool = True) -> Source:
     """Open a built-in source by name, a folder of class folders or of parquet shards, or a CSV file to regress on.
@@ -26,7 +28,8 @@ def open_source(text: str | os.PathLike[str], *, target: str | Sequence[str] | N
 
     Args:
         text: the name or path.
-        target: of CSV files: the column or columns to predict; without it, all columns beside the images.
+        target: of CSV files: the column or columns to predict, by header or by name without unit; several may stand
+            in one text by commas. Without it, all columns beside the images.
         cut: of a CSV file that names no test split: keep one row in five for it. Otherwise all its rows are "train",
             however few they are, as is right for a file to evaluate on.
 
@@ -40,6 +43,14 @@ def open_source(text: str | os.PathLike[str], *, target: str | Sequence[str] | N
     if source.task == "classification" and len(source.classes) < 2:
         raise InputError(f"{source.name}: only one class, '{source.classes[0]}'; a classifier needs at least two")
     return source
+
+
+def names_targets(text: str | os.PathLike[str]) -> bool:
+    """Whether targets are columns to be chosen by name in this source: a CSV file, or a folder of them."""
+    path = Path(text).expanduser()
+    if os.fspath(text).lower() in BUILTIN:
+        return False
+    return bool(csv_files(path, first=True)) if path.is_dir() else path.suffix.lower() in _TABLES
 
 
 def open_tolerantly(
@@ -56,7 +67,7 @@ def open_tolerantly(
                 f"{nearest(name, BUILTIN)}"
             )
         files = {"": path} if not path.is_dir() else csv_files(path, first=wanted is not None)
-        if files and (path.is_dir() or path.suffix.lower() in (".csv", ".tsv")):
+        if files and (path.is_dir() or path.suffix.lower() in _TABLES):
             return open_csv(name, files, wanted, cut=cut, strict=strict)
         if files:
             raise InputError(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from resnets.data.encoding import LARGEST, MOST_LEVELS, Category, Numeric, TableEncoding
+from resnets.data.columns import LARGEST, MOST_LEVELS, Category, Numeric
+from resnets.data.encoding import TableEncoding
 from resnets.data.rows import TableSplit
 from resnets.errors import InputError, brief
-from resnets.sheet import is_missing, number
+from resnets.sheet import number
 
 _CODES = 20  # different numbers beside words; more are no codes but measurements
 
@@ -21,7 +22,7 @@ def fit_encoding(split: TableSplit) -> TableEncoding:
     out: columns that are missing in every row or have one value only, and words that name the row (each another).
 
     Raises:
-        InputError: an infinity, numbers too large to be standardised, a word among measurements, or no column that
+        InputError: NaN, an infinity, numbers too large to be standardised, a word among measurements, or no column that
             could help.
     """
     columns: list[Numeric | Category] = []
@@ -44,7 +45,7 @@ def numbers(split: TableSplit, name: str) -> NDArray[np.float64] | None:
     """A column as float64 [n], NaN where it is missing; None where some cell holds a word, or every one is missing.
 
     Raises:
-        InputError: an infinity.
+        InputError: NaN or an infinity.
     """
     values, word = split.numbers(name)
     return None if word is not None or np.isnan(values).all() else values
@@ -79,7 +80,7 @@ def _fit_column(split: TableSplit, name: str, notes: list[str]) -> Numeric | Cat
 
 def _fit_category(split: TableSplit, name: str, notes: list[str], *, numeric: int, word: int) -> Category | str:
     cells = split.columns[name]
-    missing = np.array([is_missing(cell) for cell in cells], dtype=bool)
+    missing = split.missing(name)
     levels, counts = np.unique(cells[~missing].astype(str), return_counts=True)
     where = f"{split.title}: column '{brief(name)}'"
     if len(levels) == 1 and not missing.any():

@@ -6,8 +6,8 @@ from resnets.evaluation.explained import Explained, cam
 from resnets.evaluation.exported import export_weights, loading_line
 from resnets.evaluation.imported import import_weights
 from resnets.evaluation.metrics import Evaluation, evaluate
-from resnets.evaluation.prediction import Prediction
 from resnets.evaluation.predicted import NumberPrediction
+from resnets.evaluation.prediction import Prediction
 from resnets.evaluation.regression import RegressionEvaluation
 from resnets.evaluation.report import write_report
 from resnets.evaluation.run import Run

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 LEVEL = 0.95
 RESAMPLES = (2000, 5000)  # at least and at most: fewer of many cases, where the same time is spent
 _KINDS = 16  # with so few different cases, how often each is drawn is one multinomial draw
+_TIED = 1e-9  # of the replicates' spread: what is equal but for the rounding of sums
 _NORMAL = NormalDist()
 
 Floats = NDArray[np.float64]
@@ -47,7 +48,8 @@ class Resampled:
 
     def p_values(self) -> Floats:
         """Of each figure, float64 [m]: two-sided p-value of being zero; the smallest is 2 in `resamples` + 1."""
-        below, above = (self.replicates <= 0).sum(0), (self.replicates >= 0).sum(0)
+        zero = _TIED * (self.replicates.max(0) - self.replicates.min(0))
+        below, above = (self.replicates <= zero).sum(0), (self.replicates >= -zero).sum(0)
         return np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (len(self.replicates) + 1))
 
 
@@ -98,7 +100,8 @@ def bca(replicates: Floats, estimate: float, acceleration: float, *, level: floa
     finite = replicates[np.isfinite(replicates)]
     if not math.isfinite(estimate) or 2 * len(finite) < len(replicates) or not len(finite):
         return None
-    share = (np.mean(finite < estimate) + np.mean(finite <= estimate)) / 2
+    tied = _TIED * (finite.max() - finite.min())
+    share = (np.mean(finite < estimate - tied) + np.mean(finite <= estimate + tied)) / 2
     tails = [(1 - level) / 2, (1 + level) / 2]
     if 0 < share < 1 and math.isfinite(acceleration):
         bias = _NORMAL.inv_cdf(float(share))

@@ -17,7 +17,7 @@ from resnets.evaluation.bootstrap import Interval, mean_interval, regression_int
 from resnets.evaluation.calibration import ece
 from resnets.evaluation.paired import Difference, Figure, differences
 from resnets.evaluation.predictions import ClassPredictions, Predictions, TargetPredictions
-from resnets.evaluation.report.sections import duration
+from resnets.evaluation.report.sections import duration, network_name
 from resnets.evaluation.run import Run
 
 MOST = 8  # runs: as many as a chart has colours
@@ -49,7 +49,7 @@ class Entry:
         """For JSON."""
         info = self.run.info
         return {
-            "name": self.name, "run": str(self.run.path), "network": network(self.run),
+            "name": self.name, "run": str(self.run.path), "network": network_name(self.run),
             "parameters": info.get("parameters"), "multiply_adds": self.multiply_adds,
             "recipe": self.run.recipe.get("name"), "epochs": self.run.recipe.get("epochs"), "seed": info.get("seed"),
             "train_seconds": (info.get("results") or {}).get("train_seconds"),
@@ -115,9 +115,10 @@ def compare(
     matching.require_alike(opened)
     names = matching.short_names(opened)
     notes: list[str] = []
-    found = matching.kept(opened, split) if source is None else None
+    found, why = matching.kept(opened, names, split) if source is None else (None, "")
     if found is None:
         found, notes = matching.measured(opened, names, source, split)
+        notes = [f"All runs were measured anew: {why}.", *notes] if why else notes
     counts = {spec: _multiply_adds(spec) for spec in {run.spec for run in opened}}
     entries = tuple(
         Entry(name, run, counts[run.spec], *_measures(part), part)
@@ -137,11 +138,6 @@ def compare(
     )
 
 
-def network(run: Run) -> str:
-    """What the run's network is called."""
-    return str(run.info.get("arch") or run.spec.name or "network")
-
-
 def rows(found: Comparison) -> tuple[list[str], list[list[str]]]:
     """The runs as a table in words: the heads of its columns, and a row a run."""
     heads = ["run", "network", "parameters", "multiply-adds", "recipe", "trained", *_heads(found)]
@@ -149,7 +145,7 @@ def rows(found: Comparison) -> tuple[list[str], list[list[str]]]:
     for entry in found.entries:
         recipe, seconds = entry.run.recipe, (entry.run.info.get("results") or {}).get("train_seconds")
         facts = [
-            entry.name, network(entry.run), _count(entry.run.info.get("parameters")), _count(entry.multiply_adds),
+            entry.name, network_name(entry.run), _count(entry.run.info.get("parameters")), _count(entry.multiply_adds),
             f"{recipe.get('name')}, epochs: {recipe.get('epochs')}" if recipe else "imported",
             duration(seconds) if isinstance(seconds, int | float) else "–",
         ]  # fmt: skip

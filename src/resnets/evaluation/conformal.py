@@ -12,6 +12,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from resnets.errors import counted
+
 LEVEL = 0.9
 
 Floats = NDArray[np.float64]
@@ -78,9 +80,10 @@ def shortage(n: int, level: float = LEVEL) -> str | None:
     """What to say where n calibration cases are too few for a finite interval; None where they are enough."""
     if _rank(n, level) <= n:
         return None
+    verb = "is" if n == 1 else "are"
     return (
-        f"{n} validation cases are too few for {100 * level:g} % prediction intervals, which are infinite now:"
-        f" {fewest(level)} or more are needed"
+        f"{counted(n, 'validation case')} {verb} too few for {100 * level:g} % prediction intervals, which are infinite"
+        f" now: {fewest(level)} or more are needed"
     )
 
 

@@ -49,8 +49,13 @@ class RunTarget:
 
 def standardised(labels: NDArray[np.float64], targets: Sequence[RunTarget]) -> Tensor:
     """Labels [n, T] in their units, as a network learns them: float32 [n, T], of mean 0 and deviation 1."""
+    return torch.from_numpy(standard(labels, targets).astype(np.float32))
+
+
+def standard(labels: NDArray[np.float64], targets: Sequence[RunTarget]) -> NDArray[np.float64]:
+    """The same in float64."""
     mean, std = _scale(targets)
-    return torch.from_numpy(((labels - mean) / std).astype(np.float32))
+    return (labels - mean) / std
 
 
 def in_units(
@@ -66,11 +71,16 @@ def in_units(
     fitted = outputs[:, :count] * std + mean
     if outputs.shape[1] == count:
         return fitted, None
-    return fitted, np.exp(_WIDEST * np.tanh(outputs[:, count:] / _WIDEST) / 2) * std
+    return fitted, np.exp(_bent(torch.from_numpy(outputs[:, count:])).numpy() / 2) * std
 
 
 def _scale(targets: Sequence[RunTarget]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.array([target.mean for target in targets]), np.array([target.std for target in targets])
+
+
+def _bent(logs: Tensor) -> Tensor:
+    """Log variances that bend smoothly into ±8."""
+    return _WIDEST * torch.tanh(logs / _WIDEST)
 
 
 def loss_of(outputs: Tensor, targets: Tensor, kind: str, delta: float = 1.0) -> Tensor:
@@ -87,7 +97,7 @@ def loss_of(outputs: Tensor, targets: Tensor, kind: str, delta: float = 1.0) -> 
     """
     if kind == "gaussian":
         count = targets.shape[1]
-        logs = _WIDEST * torch.tanh(outputs[:, count:] / _WIDEST)
+        logs = _bent(outputs[:, count:])
         return 0.5 * (logs + (outputs[:, :count] - targets) ** 2 * torch.exp(-logs)).mean()
     if kind == "mae":
         return functional.l1_loss(outputs, targets)

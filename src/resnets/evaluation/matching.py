@@ -18,6 +18,7 @@ from resnets.evaluation.predictions import (
     read_predictions,
 )
 from resnets.evaluation.run import Run
+from resnets.models.folder import PREDICTIONS
 
 
 def require_alike(runs: Sequence[Run]) -> None:
@@ -56,18 +57,22 @@ def short_names(runs: Sequence[Run]) -> list[str]:
     return [str(run.path) for run in runs]
 
 
-def kept(runs: Sequence[Run], split: str) -> list[Predictions] | None:
-    """What all runs have kept of the same cases, in the order of their names; None if they must be measured."""
-    found = []
-    for run in runs:
+def kept(runs: Sequence[Run], names: Sequence[str], split: str) -> tuple[list[Predictions] | None, str]:
+    """What all runs have kept of the same cases, in the order of their names; or None and why to measure."""
+    found: list[Predictions] = []
+    for run, name in zip(runs, names, strict=True):
         try:
             part = read_predictions(run.path, split)
-        except InputError:  # damaged: `resnets verify` says so; the weights can still be used
-            return None
-        if part is None or not _fits(run, part):
-            return None
-        found.append(_ordered(part, [shared_name(run, name) for name in part.names]))
-    return found if all(_same(found[0], other) for other in found[1:]) else None
+        except InputError:
+            return None, f"the predictions of the {split} split that {name} has kept are damaged or missing"
+        if part is None:  # those of the training images never are
+            return None, f"{name} has kept no predictions of the {split} split" if split in PREDICTIONS else ""
+        if not _fits(run, part):
+            return None, f"the predictions of the {split} split that {name} has kept are of other classes or targets"
+        found.append(_ordered(part, [shared_name(run, case) for case in part.names]))
+        if not _same(found[0], found[-1]):
+            return None, f"{names[0]} and {name} have kept predictions of other images"
+    return found, ""
 
 
 def measured(

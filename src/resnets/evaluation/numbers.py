@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
-from resnets.data import Source, Split, eval_batches, load_split
+from resnets.data import IMAGE_SUFFIXES, Source, Split, eval_batches, load_split, open_source
+from resnets.data.sources import names_targets
 from resnets.errors import InputError
 from resnets.evaluation import prediction
+from resnets.evaluation.device import fast
 from resnets.evaluation.losses import RunTarget
 from resnets.evaluation.predicted import NumberPrediction, predict_images, predict_rows
 from resnets.evaluation.prediction_intervals import with_intervals
@@ -31,6 +32,16 @@ def require_classes(run: Run, what: str) -> None:
     if run.targets:
         named = ", ".join(target.name for target in run.targets)
         raise InputError(f"{run.path} predicts numbers ({named}), and {what} needs a run of classes")
+
+
+def open_like(source: str, targets: Sequence[RunTarget], *, cut: bool) -> Source:
+    """Open a source by the targets of a run: of CSV files the columns that are called so.
+
+    Raises:
+        InputError: it cannot be opened, or lacks a column.
+    """
+    wanted = [target.name for target in targets] if names_targets(source) else None
+    return open_source(source, target=wanted, cut=cut)
 
 
 def match_targets(source: Source, targets: Sequence[RunTarget], path: os.PathLike[str]) -> None:
@@ -65,7 +76,7 @@ def evaluate_run(
     data: Any = load_split(split, run.prepared, training=False, skip_unreadable=skip_unreadable, workers=workers)
     batches = eval_batches(data, preprocessing=run.prepared, batch_size=batch_size, workers=workers)
     found = evaluate_numbers(
-        _fast(run.model(device), device), batches, run.targets, kind=str(run.recipe.get("loss", "mse")),
+        fast(run.model(device), device), batches, run.targets, kind=str(run.recipe.get("loss", "mse")),
         delta=float(run.recipe.get("huber_delta", 1.0)), device=device, name=data.name,
     )  # fmt: skip
     told = getattr(data, "notes", ())
@@ -81,7 +92,7 @@ def predict_run(
     Raises:
         InputError: no paths, a folder without images, a pattern that matches none; a table that does not fit the run.
     """
-    module = _fast(run.model(device), device)
+    module = fast(run.model(device), device)
     if run.encoding is None:
         files = prediction.expand(paths)
         made = predict_images(
@@ -92,10 +103,8 @@ def predict_run(
     names = [os.fspath(table) for table in tables]
     for name in names:
         if not os.path.isfile(name):
-            raise InputError(f"{name}: {run.path} takes rows of a table; give a CSV file with its columns")
+            what = "it is a folder" if os.path.isdir(name) else "no such file"
+            raise InputError(f"{name}: {what}; {run.path} takes rows of a table, so give a CSV file with its columns")
+        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            raise InputError(f"{name} is an image, and {run.path} takes rows of a table: a CSV file with its columns")
     return predict_rows(module, names, run.targets, run.encoding, run.conformal, device=device)
-
-
-def _fast(module: nn.Module, place: torch.device) -> nn.Module:
-    """The module in the memory layout that convolutions are fastest in."""
-    return module.to(memory_format=torch.channels_last) if place.type in ("cpu", "cuda") else module

@@ -51,7 +51,7 @@ class NumberPrediction:
     """What a regression network says of one image file or row.
 
     Attributes:
-        path: the file, as named or found; of a row `table.csv row 17`, its line as an editor counts.
+        path: the file, as named or found; of a row `table.csv line 17`, its line as an editor counts.
         targets: one estimate a target; empty when there is an error.
         error: why there is none, in one line; None when there is.
         notes: what the user should be told, with the first row of a table: what was filled in, unknown words.

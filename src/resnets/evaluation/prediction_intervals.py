@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnets.evaluation import conformal
+from resnets.evaluation.conformal import LEVEL
 from resnets.evaluation.predictions import TargetPredictions
 from resnets.evaluation.regression import RegressionEvaluation
 
-LEVEL = 0.9
 Floats = NDArray[np.float64]
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnets.data import Batch
-from resnets.errors import InputError
+from resnets.errors import InputError, counted
 from resnets.evaluation.bootstrap import bootstrap, regression_intervals
-from resnets.evaluation.losses import RunTarget, in_units, loss_of, standardised
+from resnets.evaluation.losses import RunTarget, in_units, loss_of, standard
 from resnets.evaluation.metrics import check_once, device_of, evaluation_mode
 
 Range = tuple[float, float] | None  # None: too few cases
@@ -56,7 +56,7 @@ class Cases:
     """What was observed and what the network said, case by case, in the targets' units.
 
     Attributes:
-        names: of the n cases: paths, or `table.csv row 17`.
+        names: of the n cases: paths, or `table.csv line 17`.
         observed, fitted: float64 [n, T].
         sigma: float64 [n, T], the standard deviation that the network gives each case (loss `gaussian`), or None.
         low, high: float64 [n, T], prediction intervals, or None.
@@ -105,7 +105,7 @@ class RegressionEvaluation:
         """The figures in a line: `RMSE 53.2 mm, R² 0.48, 88 cases`."""
         unit = self.targets[0].unit if len(self.targets) == 1 else "standard deviations"
         r2 = "" if self.r2 is None else f", R² {self.r2:.3f}"
-        return f"RMSE {self.rmse:.4g}{f' {unit}' if unit else ''}{r2}, {self.n:,} cases"
+        return f"RMSE {self.rmse:.4g}{f' {unit}' if unit else ''}{r2}, {counted(self.n, 'case')}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data, with `split`, `source`, `notes` and `skipped` where there are any."""
@@ -181,7 +181,8 @@ def evaluate_numbers(
         )
     observed = torch.cat(truth).numpy()
     fitted, sigma = in_units(raw, targets)
-    loss = loss_of(torch.from_numpy(raw), standardised(observed, targets).double(), kind, delta)
+    # Not in float32, which has no place for what may stand in a row that was not trained on.
+    loss = loss_of(torch.from_numpy(raw), torch.from_numpy(standard(observed, targets)), kind, delta)
     cases = Cases([name(int(index)) for index in indices], observed, fitted, sigma)
     return _summarised(cases, targets, float(loss), intervals=intervals)
 

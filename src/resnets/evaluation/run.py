@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,16 @@ import torch
 from torch import nn
 
 from resnets.architecture import NetworkSpec
-from resnets.data import Preprocessing, Source, TableEncoding, open_source
+from resnets.data import Preprocessing, Source, TableEncoding
 from resnets.errors import InputError
-from resnets.evaluation import numbers, prediction, selection
-from resnets.evaluation.device import pick_device
 from resnets.evaluation.losses import RunTarget
+from resnets.evaluation.measuring import evaluate_run, predict_run
 from resnets.evaluation.metrics import Evaluation
 from resnets.evaluation.predicted import NumberPrediction
 from resnets.evaluation.prediction import Prediction
 from resnets.evaluation.prediction_intervals import Conformal
 from resnets.evaluation.regression import RegressionEvaluation
+from resnets.evaluation.selection import BATCH
 from resnets.models import build, load_weights
 from resnets.models.folder import RECORDS, read_run, verify, verify_records, weights_file
 
@@ -182,7 +182,7 @@ class Run:
         *,
         split: str | None = None,
         flips: bool = False,
-        batch_size: int = selection.BATCH,
+        batch_size: int = BATCH,
         device: torch.device | str = "auto",
         workers: int = 0,
         skip_unreadable: bool = False,
@@ -208,56 +208,10 @@ class Run:
         Raises:
             InputError: a missing source or split, other classes, unreadable images, or damaged weights.
         """
-        temperature = self.temperature if calibrated else 1.0
-        recorded = self.source
-        own = source is None
-        if own and not recorded:
-            raise InputError(
-                f"{self.path} holds imported weights and has no images of its own; name some to evaluate on:"
-                f" resnets evaluate {self.path} SOURCE"
-            )
-        found = source if isinstance(source, Source) else self._opened(source)
-        if self.targets:
-            numbers.match_targets(found, self.targets, self.path)
-            if flips:
-                raise InputError("flips: the mirror image of a picture may have another number; leave it out")
-        if own:
-            chosen = selection.choose_own(found, self.info, split)
-        else:
-            chosen = selection.choose(found, split, trained_on=_is_path(source, recorded.get("path")))
-        place = pick_device(device)
-        name = recorded.get("name", found.name) if own else found.name
-        skip = skip_unreadable or (own and bool(recorded.get("skip_unreadable")))
-        if self.targets:
-            figures = numbers.evaluate_run(
-                self, chosen.split, device=place, batch_size=batch_size, workers=workers, skip_unreadable=skip,
-                name=chosen.name,
-            )  # fmt: skip
-            return replace(figures, source=name, notes=(*found.notes, *chosen.notes, *figures.notes))
-        order = selection.match_classes(found, self.classes)
-        result = selection.evaluate_split(
-            _fast(self.model(place), place),
-            chosen.split,
-            self.classes,
-            self.preprocessing,
-            order=order,
-            flips=flips,
-            device=place,
-            batch_size=batch_size,
-            workers=workers,
-            skip_unreadable=skip,
-            keep_probabilities=keep_probabilities,
-            temperature=temperature,
-        )
-        return replace(result, split=chosen.name, source=name, notes=(*found.notes, *chosen.notes))
-
-    def _opened(self, source: str | os.PathLike[str] | None) -> Source:
-        """The user's source, or the run's own; CSV files with the run's targets."""
-        path = _text(source, self.source)
-        if not self.targets:
-            return open_source(path)
-        own = source is None or _is_path(source, self.source.get("path"))
-        return open_source(path, target=[target.name for target in self.targets], cut=own)
+        return evaluate_run(
+            self, source, split=split, flips=flips, batch_size=batch_size, device=device, workers=workers,
+            skip_unreadable=skip_unreadable, keep_probabilities=keep_probabilities, calibrated=calibrated,
+        )  # fmt: skip
 
     def predict(
         self,
@@ -287,25 +241,8 @@ class Run:
         Raises:
             InputError: no paths, a folder without images, a pattern that matches none, or damaged weights.
         """
-        temperature = self.temperature if calibrated else 1.0
-        place = pick_device(device)
-        if self.targets:
-            if flips:
-                raise InputError("flips: the mirror image of a picture may have another number; leave it out")
-            return numbers.predict_run(self, paths, batch_size=batch_size, device=place)
-        files = prediction.expand(paths)
-        return list(
-            prediction.predict(
-                _fast(self.model(place), place),
-                files,
-                self.classes,
-                self.preprocessing,
-                top=top,
-                flips=flips,
-                temperature=temperature,
-                batch_size=batch_size,
-                device=place,
-            )
+        return predict_run(
+            self, paths, top=top, flips=flips, calibrated=calibrated, batch_size=batch_size, device=device
         )
 
     def predictor(self, *, backend: str = "auto", precision: str = "auto", batch: int = 8) -> Predictor:
@@ -356,22 +293,3 @@ def read_prepared(data: Mapping[str, Any]) -> Preprocessing | TableEncoding:
         InputError: it is neither.
     """
     return TableEncoding.from_dict(data) if data.get("kind") == "table" else Preprocessing.from_dict(data)
-
-
-def _fast(module: nn.Module, place: torch.device) -> nn.Module:
-    """The module in the memory layout that convolutions are fastest in: a fifth faster on a processor."""
-    return module.to(memory_format=torch.channels_last) if place.type in ("cpu", "cuda") else module
-
-
-def _is_path(source: str | os.PathLike[str] | Source | None, path: str | None) -> bool:
-    return isinstance(source, str | os.PathLike) and path is not None and Path(source).resolve() == Path(path).resolve()
-
-
-def _text(source: str | os.PathLike[str] | None, recorded: Mapping[str, Any]) -> str:
-    """What to open: the user's source; else the run's own, by its recorded path or, if built in, its name."""
-    if source is not None:
-        return os.fspath(source)
-    path = recorded.get("path")
-    if path is not None and not Path(path).exists():
-        raise InputError(f"the run's own source {path} is not there any more; give the source to evaluate")
-    return str(path or recorded["name"])

@@ -15,7 +15,7 @@ from resnets.data import Batch, Preprocessing, Source, Split, eval_batches, hold
 from resnets.errors import InputError, nearest
 from resnets.evaluation.metrics import Evaluation, evaluate
 
-_TRAINED_ON = "the network was trained on these images, so the figures say little about new ones"
+_TRAINED_ON = "the network was trained on these {}, so the figures say little about new ones"
 BATCH = 250  # images; CPU kernels may round differently at other batch sizes, so every evaluation uses one size
 
 
@@ -95,9 +95,9 @@ def choose(source: Source, split: str | None, *, trained_on: bool = False) -> Se
     if split is None:
         split = next((name for name in ("test", "validation") if name in source.splits), "train")
         if split == "train":
-            notes.append(f"{source.name} has no test or validation split: all its images are evaluated")
+            notes.append(f"{source.name} has no test or validation split: all its {_things(source)} are evaluated")
     if split == "train" and trained_on:
-        notes.append(_TRAINED_ON)
+        notes.append(_TRAINED_ON.format(_things(source)))
     return Selection(split, _named(source, split), tuple(notes))
 
 
@@ -122,22 +122,22 @@ def choose_own(source: Source, info: Mapping[str, Any], split: str | None) -> Se
         _check_unchanged(source, recorded)
         cut = hold_out(source, fraction=held_out["fraction"], seed=held_out["seed"])
         selection = Selection(split, _named(cut, split))
-    notes = []
+    notes, things = [], _things(source)
     if split == "validation":
         if "test" not in source.splits:
             notes.append(f"{source.name} has no test split: this is the validation split")
         if held_out is not None:
             notes.append(
-                f"the validation split is the {100 * held_out['fraction']:g} % of the training images that "
+                f"the validation split is the {100 * held_out['fraction']:g} % of the training {things} that "
                 f"the run held out (stratified, seed {held_out['seed']})"
             )
         if "validation" in str(info.get("results", {}).get("chosen", {}).get("by")):
-            notes.append("the weights were chosen on these images: expect a little less on new ones")
+            notes.append(f"the weights were chosen on these {things}: expect a little less on new ones")
     if split == "train":
-        notes.append(_TRAINED_ON)
+        notes.append(_TRAINED_ON.format(things))
     before, now = recorded.get("splits", {}).get(split), len(selection.split)
     if before is not None and before != now:
-        notes.append(f"the {split} split has {now} images now; it had {before} when the run was trained")
+        notes.append(f"the {split} split has {now} {things} now; it had {before} when the run was trained")
     return Selection(split, selection.split, tuple(notes))
 
 
@@ -179,6 +179,10 @@ def _named(source: Source, split: str) -> Split:
     return source.splits[split]
 
 
+def _things(source: Source) -> str:
+    return "rows" if source.tabular else "images"
+
+
 def _check_unchanged(source: Source, recorded: Mapping[str, Any]) -> None:
     """A split is cut by position: were images added or removed, it would hold images trained on."""
     splits = recorded.get("splits", {})
@@ -186,8 +190,8 @@ def _check_unchanged(source: Source, recorded: Mapping[str, Any]) -> None:
     found = len(source.splits.get("train", ()))
     if found != known:
         raise InputError(
-            f"{source.name} has {found} training images, but had {known} when the run was trained: which "
-            "were held out cannot be told any more; give the images to evaluate as a source of their own"
+            f"{source.name} has {found} training {_things(source)}, but had {known} when the run was trained: which "
+            f"were held out cannot be told any more; give the {_things(source)} to evaluate as a source of their own"
         )
 
 

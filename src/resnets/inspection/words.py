@@ -19,21 +19,24 @@ _NORMS = {"local-response": "local response normalisation", "none": "no normalis
 
 def facts(found: Inspection) -> list[tuple[str, str]]:
     """What a network is, as (label, text); `built of` only where its specification is known."""
-    image = shape(found.trace.input_shape)
+    row = found.spec is not None and found.spec.unit == "linear" and found.trace.input_shape[:2] == (1, 1)
+    thing = "row" if row else "image"  # of a table: an image of one line
+    features = found.trace.input_shape[-1]
+    what = f"a row of {features} features" if row else f"an image of {shape(found.trace.input_shape)}"
     field = found.receptive_field
     memory = found.memory
     rows = [
         ("depth", found.depth_sum),
         ("parameters", f"{found.parameters:,}"),
-        ("multiply-adds", f"{multiply_adds(found)} for an image of {image}"),
+        ("multiply-adds", f"{multiply_adds(found)} for {what}"),
         (
             "activations",
-            f"for one image {size(memory['training'])} in training, at most {size(memory['inference'])} in inference",
+            f"for one {thing} {size(memory['training'])} in training, at most {size(memory['inference'])} in inference",
         ),
         ("receptive field", _pixels(field["min"], field["max"])),
     ]
     if all(layer.field.whole for layer in found.layers):
-        rows[-1] = ("receptive field", "the whole image")
+        rows[-1] = ("receptive field", f"the whole {thing}")
     return rows if found.spec is None else [*rows, ("built of", built_of(found.spec))]
 
 
@@ -96,6 +99,8 @@ def built_of(spec: NetworkSpec) -> str:
     if spec.unit == "vgg":
         return "stages of 3x3 convolutions between 2x2/2 max-poolings, three fully connected layers, no shortcuts"
     words = [_units(spec), _shortcuts(spec), f"{spec.ordering} ordering", _stem(spec), norm(spec)]
+    if spec.skip_layer:
+        words.append("skip layer from the input to the logits")
     if spec.head == "flat":
         layers = ", ".join(str(outputs) for _, outputs in spec.head_layers())
         words.append(f"flat head of fully connected layers ({layers})")

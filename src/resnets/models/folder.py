@@ -15,6 +15,7 @@ FORMAT = 2  # of run.json; the first had no seal and no manifest
 RECORDS, REPORT = "metrics.jsonl", "report.html"
 PREDICTIONS = {split: f"predictions-{split}.csv" for split in ("validation", "test")}  # see evaluation/predictions.py
 SUSPECTS = "suspects.csv"  # see evaluation/report/suspects.py
+RENEWED = (REPORT, SUSPECTS, "run.json", *PREDICTIONS.values())  # what a report writes anew
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -36,11 +37,11 @@ def read_info(folder: Path) -> dict[str, Any]:
     found = info.get("format") if isinstance(info, dict) else None
     if found not in (1, FORMAT):
         raise InputError(f"{file} has the format {found}, this version of resnets reads {FORMAT}; update resnets")
-    if found == 1 and not (folder / manifest.NAME).exists():
-        return info
     try:
         return manifest.unsealed(data)
     except ValueError:
+        if found == 1 and not (folder / manifest.NAME).exists():
+            return info
         raise InputError(f"{file} is damaged or was edited; copy the run folder again") from None
 
 
@@ -49,13 +50,34 @@ def write_info(folder: Path, info: Mapping[str, Any]) -> None:
     write_bytes(folder / "run.json", manifest.sealed(info))
 
 
-def close_run(folder: Path, info: Mapping[str, Any]) -> None:
-    """Write the manifest of a finished run's files, which must be on the disk, and last run.json, which says so."""
+def open_again(folder: Path) -> None:
+    """Let the manifest of a finished run forget run.json and all that is written after it has ended.
+
+    What it no longer lists may change: whatever is killed before `close_run` leaves a run that can be read.
+    """
+    if not (folder / manifest.NAME).exists():  # the first format: nothing to forget
+        return
+    entries = {name: entry for name, entry in manifest.read(folder).items() if name not in RENEWED}
+    write_bytes(folder / manifest.NAME, manifest.document(entries))
+
+
+def close_run(folder: Path, info: Mapping[str, Any], *, again: bool = False) -> None:
+    """Write the manifest of a finished run's files, which must be on the disk, and run.json, which says so.
+
+    Args:
+        folder: of the run.
+        info: what run.json shall say.
+        again: the run was finished already, and opened by `open_again`: run.json comes first then, and before the
+            manifest lists it its own seal vouches for it. Else it comes last: no manifest, no finished run.
+    """
     others = (RECORDS, REPORT, SUSPECTS, *PREDICTIONS.values())
     names = [str(info["weights"]["file"]), *(name for name in others if (folder / name).exists())]
     entries = manifest.measure(folder, names) | {"run.json": manifest.entry(manifest.sealed(info))}
+    if again:
+        write_info(folder, info)
     write_bytes(folder / manifest.NAME, manifest.document(entries))
-    write_info(folder, info)
+    if not again:
+        write_info(folder, info)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -71,8 +93,14 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"finish it with `resnets train SOURCE --out {folder} --resume`"
         )
     if info["format"] != 1:
-        expected = manifest.read(folder).get("run.json")
-        if expected is None or manifest.problem(folder / "run.json", expected):
+        listed = manifest.read(folder)
+        expected = listed.get("run.json")
+        if expected is None:  # a report was being written: see `open_again`
+            weights = listed.get(str(info["weights"].get("file")))
+            sound = weights is not None and weights.sha256 == info["weights"].get("sha256")
+        else:
+            sound = not manifest.problem(folder / "run.json", expected)
+        if not sound:
             raise InputError(f"{folder / manifest.NAME} is of another run.json; copy the whole run folder again")
     return info
 

@@ -11,6 +11,7 @@ from resnets.architecture import NetworkSpec
 
 # Without a normalisation that has a shift of its own, the weight layer carries the bias.
 _BIASED = ("weight", "local-response", "none")
+_ENDS = ("fc", "skip")  # what gives logits
 
 
 def weight_layer(
@@ -48,23 +49,26 @@ def initialise(net: nn.Module) -> None:
     """He initialisation (arXiv 1502.01852): normal, variance 2 / fan.
 
     The fan is that of the outputs, k·k·outputs, for convolutions, as in the authors' code and torchvision's, and that
-    of the inputs for fully connected layers. The classifier `fc` keeps torch's own, as in torchvision.
+    of the inputs for fully connected layers. The classifier `fc` keeps torch's own, as in torchvision;
+    a skip layer starts at zero.
     """
     for name, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.GroupNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d | nn.Linear) and name != "fc":
+        elif isinstance(module, nn.Conv2d | nn.Linear) and name not in _ENDS:
             nn.init.kaiming_normal_(
                 module.weight, mode="fan_out" if isinstance(module, nn.Conv2d) else "fan_in", nonlinearity="relu"
             )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif name == "skip":
+            nn.init.zeros_(cast(nn.Linear, module).weight)
 
 
 def weight_normalised(net: nn.Module) -> None:
     """Reparametrise every hidden weight layer of `net` by direction and length (arXiv 1602.07868), in place."""
     layers = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     for name, module in layers:
-        if name != "fc":
+        if name not in _ENDS:
             parametrizations.weight_norm(cast(nn.Module, module))

@@ -17,7 +17,7 @@ from resnets.models.layers import (
     weight_normalised,
 )
 from resnets.models.segments import recomputed
-from resnets.models.shortcuts import Gating
+from resnets.models.shortcuts import Addition, Gating
 from resnets.models.units import Unit
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class ResNet(nn.Module):
         *inner, last = spec.head_layers()
         self.hidden = hidden(inner) if inner else None
         self.fc = nn.Linear(*last)
+        if spec.skip_layer:
+            height, width = spec.image_size or (1, 1)
+            self.skip = nn.Linear(spec.in_channels * height * width, spec.num_classes, bias=False)
+            self.sum = Addition()
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         """The maps after the stem and after every stage: `stem`, `stage1`, …; the last as it goes to the pooling.
@@ -98,12 +102,20 @@ class ResNet(nn.Module):
         """Images [B, C, H, W], normalised, to logits [B, classes]."""
         if self.recompute and self.training and torch.is_grad_enabled():
             return recomputed(self, x)
-        return self.classify(self.stages(x)[f"stage{len(self.spec.units)}"])
+        return self.classify(self.stages(x)[f"stage{len(self.spec.units)}"], x)
 
-    def classify(self, x: Tensor) -> Tensor:
-        """What goes to the pooling, [B, channels, h, w], to logits [B, classes]."""
+    def classify(self, x: Tensor, images: Tensor) -> Tensor:
+        """What goes to the pooling, [B, channels, h, w], to logits [B, classes].
+
+        Args:
+            x: what the last unit made of the images.
+            images: [B, C, H, W], as they came in: a skip layer takes them past the units.
+        """
         x = torch.flatten(self.avgpool(x), 1)
         logits: Tensor = self.fc(x if self.hidden is None else self.hidden(x))
+        if self.spec.skip_layer:
+            flat = torch.flatten(images, 1)
+            logits = self.sum(flat, self.skip(flat), logits)
         return logits
 
     def each_unit(self) -> list[Unit]:

@@ -57,7 +57,7 @@ def partition(inputs: Sequence[float], kept: Sequence[float]) -> list[range]:
     return best
 
 
-def piecewise(net: ResNet) -> list[tuple[Piece, list[nn.Module]]]:
+def piecewise(net: ResNet, images: Tensor) -> list[tuple[Piece, list[nn.Module]]]:
     """The whole of a network as pieces to be run in turn, each with the modules that it runs: the stem, the segments,
     and the last segment with the head.
     """
@@ -66,7 +66,7 @@ def piecewise(net: ResNet) -> list[tuple[Piece, list[nn.Module]]]:
     stem: list[nn.Module] = [net.conv1, *([net.bn1] if net.spec.stem_norm else [])]
 
     def tail(x: Tensor) -> Tensor:
-        return net.classify(net.ending(run_last(x)))
+        return net.classify(net.ending(run_last(x)), images)
 
     return [(net.entry, stem), *((_chain(units), units) for units in parts), (tail, [])]
 
@@ -77,7 +77,7 @@ def recomputed(net: ResNet, x: Tensor) -> Tensor:
     Values and gradients are those of the plain pass, to the bit where the kernels are deterministic: random numbers
     are drawn again from the same state, and running statistics are updated in the first pass only.
     """
-    *parts, (last, _) = piecewise(net)
+    *parts, (last, _) = piecewise(net, x)
     for piece, modules in parts:
         x = _Twice(piece, modules, x)()
     return last(x)  # its gradients are due at once: nothing would be gained by dropping what it keeps

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from resnets.errors import InputError, brief
 
-_CLASSIFIERS = ("fc.", "classifier.6.")  # the last layer of ours, and of VGG-19
+_CLASSIFIERS = ("fc.", "skip.", "classifier.6.")  # what gives logits in ours, and in VGG-19
 _STEMS = ("conv1.weight", "conv1.0.weight", "features.0.weight")  # the first: of ours, of a deep stem, of VGG-19
 
 _LARGEST_HEADER = 16 << 20  # bytes; the largest network here has a thousand tensors of some hundred bytes each

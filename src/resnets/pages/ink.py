@@ -97,8 +97,8 @@ def thinned(x: Column, *columns: Column) -> list[NDArray[np.float64]]:
 
 
 def thousands(value: float, _position: float = 0) -> str:
-    """Return a number of an axis: `10,000`, `0.25`; the second argument is matplotlib's."""
-    return f"{value:,.0f}" if value == round(value) else f"{value:g}"
+    """Return a number of an axis: `10,000`, `0.25`, `1e+12`; the second argument is matplotlib's."""
+    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e12 else f"{value:g}"
 
 
 def short(name: str, limit: int = 14) -> str:

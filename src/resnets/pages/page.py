@@ -24,7 +24,8 @@ class Section:
 def escape(value: Any) -> str:
     """Return `value` as HTML text, also fit for a quoted attribute.
 
-    File names may hold bytes that are no text (lone surrogates) and control characters; both become U+FFFD.
+    File names may hold bytes that are no text (lone surrogates) and control characters, also those that turn the
+    direction of writing around; all become U+FFFD.
     """
     shown = "".join("\ufffd" if _unprintable(letter) else letter for letter in str(value))
     return html.escape(shown)
@@ -32,7 +33,8 @@ def escape(value: Any) -> str:
 
 def _unprintable(letter: str) -> bool:
     code = ord(letter)
-    return 0xD800 <= code <= 0xDFFF or (code < 0x20 and letter not in "\t\n") or 0x7F <= code < 0xA0
+    turning = code in (0x200E, 0x200F) or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    return turning or 0xD800 <= code <= 0xDFFF or (code < 0x20 and letter not in "\t\n") or 0x7F <= code < 0xA0
 
 
 def paragraph(text: str, *, kind: str = "") -> str:

@@ -42,9 +42,11 @@ class Remedy:
     Attributes:
         name: of the remedy, such as `box-cox` or `weighting`.
         words: what to do, for people.
-        removed: whether the assumption holds afterwards, by the same test and the same effect size.
+        removed: whether the assumption holds afterwards, by the same test and the same effect size, and not for want
+            of cases: the effect is then below its limit or less than half of what it was.
         p_value, effect: of the assumption, afterwards.
-        details: numbers that are needed to do it again, such as Box-Cox's lambda.
+        details: numbers that are needed to do it again, such as Box-Cox's lambda. `model` has the coefficients of the
+            fit with it: the constant, and of each column mean, sd and the coefficient of (column - mean) / sd.
     """
 
     name: str
@@ -71,8 +73,8 @@ class Finding:
 
     Attributes:
         assumption: one of `ASSUMPTIONS`.
-        fault: what is wrong, in the field's term (a value of `FAULTS`, or closer: `heavy tails`, `skewness`);
-            empty when nothing is.
+        fault: what is wrong, in the field's term (a value of `FAULTS`, or closer: `heavy tails`, `skewness`,
+            `miscalibrated fit`); empty when nothing is.
         verdict: a sentence for people, with what the effect size and the p-value allow to say and no more.
         p_value: of the assumption's main test; None where it cannot be tested.
         effect: its effect size, of the kind that `measure` names.
@@ -81,6 +83,7 @@ class Finding:
         tests: all the tests that were made of this assumption.
         remedy: the one that was tried, or None.
         also: names of the rows or columns that the finding is about, the worst first.
+        consequence_of: the fault whose remedy makes this one vanish; `fault` is then empty, for it is none of its own.
     """
 
     assumption: str
@@ -93,6 +96,7 @@ class Finding:
     tests: tuple[Test, ...] = ()
     remedy: Remedy | None = None
     also: tuple[str, ...] = ()
+    consequence_of: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -106,6 +110,7 @@ class Finding:
             "tests": [test.to_dict() for test in self.tests],
             "remedy": None if self.remedy is None else self.remedy.to_dict(),
             "also": list(self.also),
+            "consequence_of": self.consequence_of,
         }
 
 

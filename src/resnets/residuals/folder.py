@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from resnets.errors import InputError
-from resnets.files import make_folder, readable, write_bytes
+from resnets.files import finite, make_folder, readable, write_bytes
 from resnets.residuals import page
 from resnets.residuals.dots import file
 from resnets.residuals.findings import ResidualAnalysis
@@ -61,7 +60,7 @@ def write_folder(
     content[out / REPORT] = page.report(analysis, title, labels, notes).encode()
     written = [out / DOCUMENT, out / REPORT, *(path for path in content if path != out / REPORT)]
     files = [str(path.relative_to(out)) for path in written]
-    told = {"tool": "resnets residuals", "files": files, **_finite(document)}
+    told = {"tool": "resnets residuals", "files": files, **finite(document)}
     make_folder(out / FIGURES)
     # The list of files comes first: whatever a kill leaves behind is known as ours.
     kept = [str(path.relative_to(out)) for path in before if path not in written]
@@ -73,15 +72,6 @@ def write_folder(
             (out / name).unlink(missing_ok=True)
         write_bytes(out / DOCUMENT, (readable(told) + "\n").encode())
     return written
-
-
-def _finite(value: Any) -> Any:
-    """The same, with None for numbers that JSON does not have."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _earlier(path: Path) -> list[Path]:

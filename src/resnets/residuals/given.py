@@ -12,6 +12,7 @@ from resnets.errors import InputError, brief
 from resnets.residuals.linear import Data, Floats, design, orthonormal
 
 FEWEST = 8
+LARGEST = 1e50  # the fourth powers of larger numbers, and of smaller ones than its inverse, have no place in float64
 
 
 def checked(
@@ -58,7 +59,7 @@ def numbers(name: str, values: Any, length: int | None = None) -> Floats:
     """The column `values` as float64 [n].
 
     Raises:
-        InputError: not one column of numbers, none at all, of another length, NaN or infinite.
+        InputError: not one column of numbers, none at all, of another length; NaN, infinite, or of no use squared.
     """
     try:
         array = np.asarray(values)
@@ -80,6 +81,10 @@ def numbers(name: str, values: Any, length: int | None = None) -> Floats:
             f"{brief(name)} holds {int(bad.sum())} values that are NaN or infinite, the first is value {first + 1}"
             " (counting from 1): leave these cases out"
         )
+    largest = float(np.abs(column).max()) if len(column) else 0.0
+    if largest > LARGEST or 0 < largest < 1 / LARGEST:
+        said = f"above {LARGEST:g}" if largest > 1 else f"below {1 / LARGEST:g}"
+        raise InputError(f"{brief(name)} reaches {largest:.3g}, and numbers {said} cannot be squared: change its unit")
     return column
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from resnets.residuals.findings import FAULTS, Finding, Test
 
 # The six shares add up to 5 %: so often at most are clean data accused of anything. Most goes to those whose tests
@@ -36,6 +38,8 @@ class Judged:
 
     finding: Finding
     clue: Any = None
+    # The effect in units of the limit from which it matters, so that effects of several kinds can be compared.
+    severity: float = 0.0
 
     @property
     def flagged(self) -> bool:
@@ -54,8 +58,12 @@ def judged(
     fault: str = "",
     also: Sequence[str] = (),
     clue: Any = None,
+    cases: int | None = None,
 ) -> Judged:
-    """The verdict on an assumption: `kind` is a key of SIZES; `words` say what was seen, for the verdict."""
+    """The verdict on an assumption: `kind` is a key of SIZES; `words` say what was seen, for the verdict.
+
+    Where the effect is large and the p-value is not small, `cases` are too few to decide, and that is said.
+    """
     p_value = None if p_value is None else min(p_value, 1.0)
     sizes = SIZES[kind]
     size = ("none", "small", "medium", "large")[sum(abs(effect) >= limit for limit in sizes)]
@@ -69,14 +77,26 @@ def judged(
                 assumption, fault, f"{start}{seen}.", p_value, effect, measure, size, tuple(tests), None, tuple(also)
             ),
             clue,
+            severity(kind, effect),
         )
     if significant:
         said = f"Detectable, but too small to matter: {seen}."
     elif p_value is None:
         said = words
+    elif size == "large" and cases is not None:
+        said = f"Cannot be decided with {cases:,} cases; {fault} of this size would be large: {seen}."
     else:
         said = f"No sign of {fault}: {seen}."
-    return Judged(Finding(assumption, "", said, p_value, effect, measure, size, tuple(tests)), clue)
+    return Judged(
+        Finding(assumption, "", said, p_value, effect, measure, size, tuple(tests)), clue, severity(kind, effect)
+    )
+
+
+def severity(kind: str, effect: float) -> float:
+    """The effect, 1 where it begins to matter."""
+    if kind == "ratio of sizes":
+        return float(abs(np.log(max(effect, 1e-300))) / np.log(SIZES[kind][0])) if np.isfinite(effect) else np.inf
+    return abs(effect) / SIZES[kind][0]
 
 
 def untested(assumption: str, measure: str, reason: str) -> Judged:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
+# With more predictors than this their products, k (k - 1) / 2 for k of them, are not looked through.
+PRODUCTS_UP_TO = 6
+KNOTS = (0.05, 0.275, 0.5, 0.725, 0.95)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,17 @@ def design(columns: Mapping[str, Floats], n: int) -> Floats:
     return np.column_stack([np.ones(n), *(standard(column) for column in columns.values())])
 
 
+def formula(model: Model) -> dict[str, object]:
+    """The coefficients: a constant, and of each column mean, sd and the coefficient of (column - mean) / sd."""
+    table = design(model.columns, len(model.target))
+    constant, *slopes = (float(value) for value in np.linalg.lstsq(table, model.fitted, rcond=None)[0])
+    columns = {
+        name: {"mean": float(column.mean()), "sd": float(column.std()), "coefficient": slope}
+        for (name, column), slope in zip(model.columns.items(), slopes, strict=True)
+    }
+    return {"constant": constant, "columns": columns}
+
+
 def standard(column: Floats) -> Floats:
     """The column with mean 0 and standard deviation 1."""
     spread = float(column.std())
@@ -202,24 +216,30 @@ def sequence(model: Model) -> NDArray[np.intp]:
     return np.argsort(place[model.rows], kind="stable")
 
 
-def with_residuals(model: Model, residuals: Floats) -> Model:
-    """The same design with other residuals [n], such as those of a robust fit."""
-    return replace(model, residuals=residuals)
+def with_residuals(model: Model, residuals: Floats, errors: Floats) -> Model:
+    """The same design with other residuals [n]; `errors` [n] are those of another fit of it, such as a robust one."""
+    raw = design(model.columns, len(model.target))
+    onto = np.linalg.lstsq(model.lift(raw), model.lift(model.target) - errors, rcond=None)[0]
+    return replace(model, residuals=residuals, fitted=raw @ onto)
 
 
-def spline(column: Floats, knots_at: tuple[float, ...] = (0.05, 0.275, 0.5, 0.725, 0.95)) -> Floats:
+def knots(column: Floats, knots_at: tuple[float, ...] = KNOTS) -> list[float]:
+    """The knots of `spline`, on the standardised column."""
+    return [float(knot) for knot in np.unique(np.quantile(standard(column), knots_at))]
+
+
+def spline(column: Floats, knots_at: tuple[float, ...] = KNOTS) -> Floats:
     """The curved part [N, knots - 2] of a restricted cubic spline, knots at quantiles (Harrell 2015, section 2.4.5)."""
-    x = standard(column)
-    knots = np.unique(np.quantile(x, knots_at))
-    if len(knots) < 3:
+    x, places = standard(column), knots(column, knots_at)
+    if len(places) < 3:
         return np.empty((len(x), 0))
-    last, before = knots[-1], knots[-2]
+    last, before = places[-1], places[-2]
 
     def cube(knot: float) -> Floats:
         return np.maximum(x - knot, 0.0) ** 3
 
     parts = [
         cube(knot) - cube(before) * (last - knot) / (last - before) + cube(last) * (before - knot) / (last - before)
-        for knot in knots[:-2]
+        for knot in places[:-2]
     ]
-    return np.column_stack(parts) / (last - knots[0]) ** 2
+    return np.column_stack(parts) / (last - places[0]) ** 2

@@ -31,7 +31,7 @@ def normality(model: Model) -> Judged:
     bera, p_bera, skew, kurtosis = (float(value) for value in jarque_bera(errors))
     excess = kurtosis - 3
     if len(errors) <= _SHAPIRO_UP_TO:
-        w, p_value = (float(value) for value in stats.shapiro(errors))
+        w, p_value = (float(value) for value in stats.shapiro(errors / errors.std()))  # it warns of a tiny range
         # Mean deviation over standard deviation, √(2/π) for normal errors, less with heavy tails.
         ratio = float(np.abs(errors).mean() / errors.std())
         p_geary = float(stats.norm.cdf((ratio - np.sqrt(2 / np.pi)) * np.sqrt(len(errors)) / 0.2123))
@@ -51,7 +51,7 @@ def normality(model: Model) -> Judged:
         words = f"the residuals' excess kurtosis is {excess:+.2f}, where normal errors have 0"
         words += "; intervals that count on normal errors come out a little too wide" * (excess < 0)
         kind, measure, effect = "excess kurtosis", "excess kurtosis of the residuals", excess
-    return judged("normality", kind, measure, p_value, effect, tests, words, fault=fault, clue=fault)
+    return judged("normality", kind, measure, p_value, effect, tests, words, fault=fault, clue=fault, cases=model.n)
 
 
 def _lean(errors: Floats) -> float:
@@ -74,7 +74,7 @@ def transform(model: Model, found: Judged) -> Iterator[tuple[str, str, Model, di
             )
             words = f"Transform the target: take {name} (Box–Cox, λ = {power:.2f})."
             after = with_target(model, special.boxcox(y / unit, power))
-            yield "box-cox", words, after, {"lambda": power}
+            yield "box-cox", words, after, {"lambda": power, "scale": unit}
     centre, unit = float(np.median(y)), float(y.std())
     z = (y - centre) / unit
     slope = np.sign(z) * np.log1p(np.abs(z))
@@ -129,7 +129,7 @@ def student_errors(model: Model, found: Judged) -> Iterator[tuple[str, str, Mode
         f"Fit robustly, with errors after Student's t with {freedom:.3g} degrees of freedom (or Huber's loss), and take"
         " intervals from it: the errors stay heavy-tailed, but the fit no longer counts on their being normal."
     )
-    yield "student-t", words, with_residuals(model, mapped), {"degrees_of_freedom": freedom, "scale": scale}
+    yield "student-t", words, with_residuals(model, mapped, errors), {"degrees_of_freedom": freedom, "scale": scale}
 
 
 def _weights(freedom: float) -> Callable[[Floats], Floats]:

@@ -35,7 +35,9 @@ def outliers(model: Model, names: Sequence[str]) -> Judged:
     tests = [Test("externally studentised residual, Bonferroni", float(t[worst]), p_value, name)]
     measure = "largest externally studentised residual, in standard deviations"
     effect = float(t[worst])
-    return judged("no-outliers", "largest |t|", measure, p_value, effect, tests, words, also=also, clue=(out, t))
+    return judged(
+        "no-outliers", "largest |t|", measure, p_value, effect, tests, words, also=also, clue=(out, t), cases=model.n
+    )
 
 
 def studentised(model: Model) -> tuple[Floats, NDArray[np.bool_], int]:

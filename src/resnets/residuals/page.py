@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from resnets.pages import page
 from resnets.pages.page import Section, escape
@@ -32,17 +32,29 @@ def report(analysis: ResidualAnalysis, title: str, labels: Labels, notes: Sequen
         notes: what else the reader should be told, such as columns that were left out.
     """
     spread = float(analysis.residuals.std())
-    held = len(analysis.assumptions) - len(analysis.findings)
     mean = float(analysis.residuals.mean())
     tiles = [
         ("cases", f"{analysis.n:,}", "observed and fitted"),
-        ("assumptions", f"{held} of {len(analysis.assumptions)}", "without a fault"),
+        ("assumptions", *_count(analysis)),
         ("residuals", number(spread), "their standard deviation"),
         ("mean residual", number(mean if abs(mean) > 1e-9 * spread else 0), "observed − fitted"),
     ]
     lead = page.paragraph(summary(analysis)) + page.tiles(tiles)
     lead += "".join(page.paragraph(note, kind="notice") for note in (*notes, *analysis.notes))
     return page.page(title, lead, sections(analysis, labels))
+
+
+def _count(analysis: ResidualAnalysis) -> tuple[str, str]:
+    """How many assumptions hold, and what became of the others."""
+    words = [verdict_word(found) for found in analysis.assumptions]
+    others = {
+        "at fault": sum(bool(found.fault) for found in analysis.assumptions),
+        "a consequence": sum(bool(found.consequence_of) for found in analysis.assumptions),
+        "undecided": words.count("undecided"),
+        "not tested": words.count("not tested"),
+    }
+    told = ", ".join(f"{count} {word}" for word, count in others.items() if count)
+    return f"{words.count('holds')} of {len(words)}", f"hold; {told}" if told else "hold"
 
 
 def sections(analysis: ResidualAnalysis, labels: Labels, *, key: str = "", title: str = "") -> list[Section]:
@@ -74,8 +86,22 @@ def summary(analysis: ResidualAnalysis) -> str:
 
 
 def verdict_word(found: Finding) -> str:
-    """Return the verdict in a word or two: `holds`, the fault, or `not tested`."""
-    return found.fault or ("holds" if _is_tested(found) else "not tested")
+    """Return the verdict in a word or two: `holds`, the fault, whose consequence it is, `undecided`, `not tested`."""
+    if found.fault or found.consequence_of:
+        return found.fault or f"consequence of {found.consequence_of}"
+    if not _is_tested(found):
+        return "not tested"
+    # A large effect that is no fault is one that too few cases show.
+    return "undecided" if found.size == "large" and found.p_value is not None else "holds"
+
+
+def in_order(analysis: ResidualAnalysis) -> list[Finding]:
+    """Return the verdict on every assumption, and before it any other finding about the same one."""
+    return [
+        item
+        for found in analysis.assumptions
+        for item in (*(one for one in analysis.findings if one.assumption == found.assumption and one != found), found)
+    ]
 
 
 def _is_tested(found: Finding) -> bool:
@@ -86,13 +112,13 @@ def verdicts(analysis: ResidualAnalysis) -> str:
     """Return the verdicts at a glance, and of every fault what was tried against it, as HTML."""
     rows = [
         (TITLES.get(found.assumption, found.assumption), verdict_word(found),
-         *((number(found.effect), found.measure, found.size) if _is_tested(found) else ("–", "–", "–")),
-         p_words(found.p_value))
-        for found in analysis.assumptions
+         *((number(found.effect), found.size) if _is_tested(found) else ("–", "–")),
+         p_words(found.p_value), found.measure if _is_tested(found) else "–")
+        for found in in_order(analysis)
     ]  # fmt: skip
     caption = "Every assumption, with its effect size and the p-value of its main test. The effect size decides."
-    headers = ("assumption", "verdict", "effect", "measured as", "size", "p-value")
-    table = page.table(caption, headers, rows, numbers=(2, 5))
+    headers = ("assumption", "verdict", "effect", "size", "p-value", "measured as")
+    table = page.table(caption, headers, rows, numbers=(2, 4))
     held = [found for found in analysis.assumptions if not found.fault]
     return table + "\n".join(map(_card, [*analysis.findings, *held]))
 
@@ -120,19 +146,28 @@ def _remedy(found: Finding, remedy: Remedy) -> Iterator[str]:
             ("tried", "removes it" if remedy.removed else "does not remove it", remedy.name),
         ]
     )
-    facts = [
-        (key.replace("_", " "), value if isinstance(value, str) else number(value))
-        for key, value in remedy.details.items()
-        if isinstance(value, str | int | float)
-    ]
+    facts = [(key.replace("_", " "), _said(value)) for key, value in remedy.details.items()]
     if facts:
         yield page.facts("To do it again", facts)
+
+
+def _said(value: object) -> str:
+    """A number, words, or several of them, by name where they have one."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{str(key).replace('_', ' ')}: {_said(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return (
+            " | ".join(map(_said, value))
+            if any(isinstance(v, Mapping) for v in value)
+            else ", ".join(map(_said, value))
+        )
+    return number(value) if isinstance(value, int | float) else str(value)
 
 
 def _tests(analysis: ResidualAnalysis) -> str:
     rows = [
         (test.name, found.assumption, test.about, number(test.statistic), p_words(test.p_value))
-        for found in analysis.assumptions
+        for found in in_order(analysis)
         for test in found.tests
     ]
     headers = ("test", "assumption", "of", "statistic", "p-value")

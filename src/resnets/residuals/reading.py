@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnets.errors import InputError, brief, nearest
+from resnets.residuals.given import LARGEST
 from resnets.sheet import is_missing, read_sheet
 from resnets.sheet import number as _number
 
@@ -20,7 +21,6 @@ Numbers = NDArray[np.float64]
 
 LEVELS = 20  # different words up to which a column of text is a category; and no more than half the rows
 _NAMES = ("name", "file", "path", "id")  # what a column that names the rows is called
-_LARGEST = 1e100  # the squares of larger numbers soon have no place in float64
 _PARTS = ("observed", "fitted", "low", "high")  # of each target, in the predictions of a run
 
 
@@ -103,6 +103,11 @@ def read_cases(
     if left and _is_predictions(list(table.columns)):
         table.notes.append("a run's predictions: the other columns are its other targets and intervals, no predictors")
         left = []
+    if left and not predictors:
+        table.notes.append(
+            "no --predictor was given: the columns that are not named are taken as not in the model"
+            f" ({brief(', '.join(left), 80)})"
+        )
     for name in left:
         unused |= _unused(table, name)
     return Cases(
@@ -136,15 +141,15 @@ def _numbers(table: Table, name: str) -> Numbers:
     """A needed column, which has to be of finite numbers."""
     values = [_number(text) for text in table.columns[name]]
     for line, text, value in zip(table.lines, table.columns[name], values, strict=True):
-        if value is None or not abs(value) <= _LARGEST:
+        if value is None or not abs(value) <= LARGEST:
             said = "empty" if not text else f"'{brief(text, 40)}'"
             expected = (
-                "a finite number was" if value is None or not math.isfinite(value) else f"at most {_LARGEST:g} was"
+                "a finite number was" if value is None or not math.isfinite(value) else f"at most {LARGEST:g} was"
             )
             raise InputError(f"{table.path}, line {line}: '{name}' is {said}, where {expected} expected")
     column = np.array(values, np.float64)
-    if 0 < np.abs(column).max() < 1 / _LARGEST:
-        raise InputError(f"{table.path}: all of '{name}' is below {1 / _LARGEST:g}; write it in a smaller unit")
+    if 0 < np.abs(column).max() < 1 / LARGEST:
+        raise InputError(f"{table.path}: all of '{name}' is below {1 / LARGEST:g}; write it in a smaller unit")
     return column
 
 
@@ -179,12 +184,12 @@ def _unused(table: Table, name: str) -> dict[str, Numbers]:
     if not _is_text(column):
         values = [_number(text) for text in column]
         for line, text, value in zip(table.lines, column, values, strict=True):
-            if value is None or not abs(value) <= _LARGEST:
+            if value is None or not abs(value) <= LARGEST:
                 table.notes.append(f"'{name}' was left out: line {line} has '{brief(text, 40)}' and no finite number")
                 return {}
         numbers = np.array(values, np.float64)
-        if np.abs(numbers).max() < 1 / _LARGEST:
-            table.notes.append(f"'{name}' was left out: all of it is below {1 / _LARGEST:g}")
+        if np.abs(numbers).max() < 1 / LARGEST:
+            table.notes.append(f"'{name}' was left out: all of it is below {1 / LARGEST:g}")
             return {}
         return {name: numbers}
     levels = sorted(set(column))

@@ -32,7 +32,7 @@ def independence(model: Model) -> Judged:
     words = f"the residuals' autocorrelation at lag {lag}, {where}, is {rho[lag - 1]:+.2f}"
     return judged(
         "independence", "autocorrelation", f"autocorrelation of the residuals at lag {lag}", 2 * min(one, all_),
-        float(rho[lag - 1]), tests, words, clue=lag,
+        float(rho[lag - 1]), tests, words, clue=lag, cases=model.n,
     )  # fmt: skip
 
 

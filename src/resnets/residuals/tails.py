@@ -6,26 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from resnets.residuals.linear import Floats, Model
+from resnets.residuals.linear import Floats
 from resnets.residuals.normality import student
 
 # By so much must the outliers' model be ahead, and so many standard deviations must the nearest of them lie apart.
-# Simulated at 100 cases, this holds for two to five outliers at six to ten standard deviations in 95 % of the sets, for
-# errors after Student's t with 2 or 3 degrees of freedom in 5 %.
-_AHEAD, _APART = 2.5, 5.0
+# Simulated at 100 cases, this holds for one outlier at eight standard deviations and for two to five at six to ten in
+# 95 % of the sets, for errors after Student's t with 2 or 3 degrees of freedom in 4 to 6 %.
+_ONE, _SEVERAL = (-1.0, 6.0), (2.0, 5.0)
 
 
-def apart(model: Model, out: NDArray[np.bool_], t: Floats) -> bool:
+def apart(out: NDArray[np.bool_], t: Floats) -> bool:
     """Whether normal errors with these outliers [n] are likelier than Student's t for all, and leave a gap.
 
-    `t` [n] are the studentised residuals.
+    `t` [n] are the studentised residuals: a case that draws the fit to itself is seen by how far it lies without it.
     """
-    return advantage(model, out) > _AHEAD and bool(np.abs(t[out]).min() > _APART)
+    if not out.any():
+        return False
+    ahead, gap = _ONE if out.sum() == 1 else _SEVERAL
+    return advantage(t, out) > ahead and bool(np.abs(t[out]).min() > gap)
 
 
-def advantage(model: Model, out: NDArray[np.bool_]) -> float:
+def advantage(t: Floats, out: NDArray[np.bool_]) -> float:
     """Log-likelihood of normal errors with outliers, less that of Student's t."""
-    errors = model.residuals - float(np.median(model.residuals))
+    errors = t - float(np.median(t))
     n, k = len(errors), int(out.sum())
     if k == 0 or k > 0.2 * n:
         return -np.inf

@@ -7,14 +7,18 @@ from itertools import combinations
 
 import numpy as np
 
+from resnets.residuals import shapes
 from resnets.residuals.findings import Test
 from resnets.residuals.judging import LEVELS, Judged, judged, untested
-from resnets.residuals.linear import Added, Floats, Model, added, spline, standard, with_terms
+from resnets.residuals.linear import PRODUCTS_UP_TO, Added, Floats, Model, added, spline, standard, with_terms
 
-# More predictors than this: their products are not looked through.
-_PRODUCTS_UP_TO = 4
-_KINDS = ((("square", "log", "product"), "added-term"), (("spline",), "added-spline"), (("fine",), "added-spline"))
-_FINE = (0.01, 0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 0.99)
+_KINDS = (
+    (("square", "log", "product"), "added-term"),
+    (("square", "log", "product", "cube", "exponential", "step"), "added-term"),
+    (("spline",), "added-spline"),
+    (("finer",), "added-spline"),
+    (("finest",), "added-spline"),
+)
 
 
 def missing_predictor(model: Model) -> Judged:
@@ -42,7 +46,16 @@ def missing_predictor(model: Model) -> Judged:
     many = f", after Holm's correction for {len(looks)} columns" if len(looks) > 1 else ""
     words = f"{worst[0]} explains {best.share:.1%} of the variance of the residuals{many}"
     return judged(
-        "no-missing-predictor", "partial R²", measure, holm[worst[0]], best.share, tests, words, also=worst, clue=worst
+        "no-missing-predictor",
+        "partial R²",
+        measure,
+        holm[worst[0]],
+        best.share,
+        tests,
+        words,
+        also=worst,
+        clue=worst,
+        cases=model.n,
     )
 
 
@@ -107,7 +120,7 @@ def linearity(model: Model) -> Judged:
     first = min(looks, key=lambda name: (looks[name].p_value, -looks[name].statistic))
     p_value, best = looks[first].p_value * len(looks), looks[first]
     words = f"{first} would explain {best.share:.1%} of the variance of the residuals"
-    return judged("linearity", "partial R²", measure, p_value, best.share, tests, words, clue=first)
+    return judged("linearity", "partial R²", measure, p_value, best.share, tests, words, clue=first, cases=model.n)
 
 
 def _curves(model: Model) -> dict[str, Floats]:
@@ -120,62 +133,39 @@ def _curves(model: Model) -> dict[str, Floats]:
     for name, x in many.items():
         if not data.linear:  # the design holds the fitted value only
             curves[name] = x[:, None]
-        if _levels(x) > 2:
+        if shapes.levels(x) > 2:
             curves[f"the square of {name}"] = (x * x)[:, None]
-        if _levels(x) > 6:
+        if shapes.levels(x) > 6:
             curves[f"a spline of {name}"] = spline(x)
-    if data.linear and 2 <= len(many) <= _PRODUCTS_UP_TO:
+    if data.linear and 2 <= len(many) <= PRODUCTS_UP_TO:
         for one, other in combinations(many, 2):
             curves[f"{one} times {other}"] = (many[one] * many[other])[:, None]
     return {name: terms for name, terms in curves.items() if terms.shape[1]}
 
 
-def _levels(column: Floats) -> int:
-    return len(np.unique(column[:1000])) if len(column) else 0
-
-
 def bend(model: Model, found: Judged) -> Iterator[tuple[str, str, Model, dict[str, object]]]:
     """The remedies: the smallest sets of added terms, one after the other, that straighten the residuals."""
+    straight = False
     for kinds, name in _KINDS:
-        now, chosen = model, []
+        if straight and name == "added-spline":  # a curve so supple would only hide what else is wrong
+            return
+        now, chosen = model, dict[str, object]()
         for _ in range(4):
             options = {
-                term: look
-                for term, column in _terms(now, kinds).items()
-                if term not in chosen and (look := added(now, column)) is not None and look.p_value < 0.01
+                term: (look, told, columns)
+                for term, (told, columns) in shapes.candidates(now, kinds).items()
+                if term not in chosen and (look := added(now, columns)) is not None and look.p_value < 0.01
             }
             if not options:
                 break
-            term = max(options, key=lambda term: options[term].share / options[term].terms ** 0.5)
-            chosen.append(term)
-            column = _terms(now, kinds)[term]
+            term = max(options, key=lambda term: options[term][0].share / options[term][0].terms ** 0.5)
+            _, told, columns = options[term]
+            chosen[term] = told
             now = with_terms(
-                now, {f"{term}{'' if m == 0 else f' ({m + 1})'}": column[:, m] for m in range(column.shape[1])}
+                now, {f"{term}{'' if m == 0 else f' ({m + 1})'}": columns[:, m] for m in range(columns.shape[1])}
             )
             if not linearity(now).flagged:
+                straight = True
                 break
         if chosen:
-            words = " and ".join(chosen)
-            yield name, f"Add {words} to the model.", now, {"terms": list(chosen)}
-
-
-def _terms(model: Model, kinds: tuple[str, ...]) -> dict[str, Floats]:
-    """Candidates: of every predictor, or of the fitted value where there is none."""
-    data, terms = model.data, {}
-    variables = dict(data.predictors) if data.linear else {"the fitted value": data.fitted, **data.predictors}
-    for name, raw in variables.items():
-        x = standard(raw)
-        if "square" in kinds and _levels(x) > 2:
-            terms[f"the square of {name}"] = (x * x)[:, None]
-        if "log" in kinds and _levels(x) > 2 and raw.min() > 0:
-            terms[f"the logarithm of {name}"] = standard(np.log(raw))[:, None]
-        if "spline" in kinds and _levels(x) > 6:
-            terms[f"a spline of {name}"] = spline(x)
-        if "fine" in kinds and _levels(x) > 20 and model.n > 200:
-            terms[f"a spline of {name} with {len(_FINE)} knots"] = spline(x, _FINE)
-        if not data.linear and name in data.predictors:
-            terms[f"{name} itself"] = x[:, None]
-    if "product" in kinds and data.linear and 2 <= len(variables) <= _PRODUCTS_UP_TO:
-        for one, other in combinations(variables, 2):
-            terms[f"{one} times {other}"] = (standard(variables[one]) * standard(variables[other]))[:, None]
-    return terms
+            yield name, f"Add {' and '.join(chosen)} to the model.", now, {"terms": list(chosen), "made": chosen}

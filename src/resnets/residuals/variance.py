@@ -9,10 +9,8 @@ from scipy import stats
 
 from resnets.residuals.findings import Test
 from resnets.residuals.judging import Judged, judged, untested
-from resnets.residuals.linear import Floats, Model, orthonormal, spline, standard, weighted
+from resnets.residuals.linear import PRODUCTS_UP_TO, Floats, Model, knots, orthonormal, spline, standard, weighted
 
-# White's regression has k (k + 3) / 2 terms for k predictors; with more of them the fitted value stands in.
-_WHITE_UP_TO = 6
 # Squared residuals are clipped here, in robust standard deviations, before a variance function is estimated from them.
 _CLIP = 7.0
 
@@ -43,7 +41,9 @@ def equal_variance(model: Model) -> Judged:
         f"sorted by the size to expect from the {best}, the residuals of the upper quarter of the cases are on average"
         f" {ratio:.2f} times as large as those of the lower quarter"
     )
-    return judged("equal-variance", "ratio of sizes", measure, p_value * len(looks), ratio, tests, words, clue=best)
+    return judged(
+        "equal-variance", "ratio of sizes", measure, p_value * len(looks), ratio, tests, words, clue=best, cases=model.n
+    )
 
 
 def _regressors(model: Model) -> dict[str, Floats]:
@@ -57,7 +57,7 @@ def _regressors(model: Model) -> dict[str, Floats]:
         found["predictors"] = np.column_stack([one, *columns])
     if np.ptp(f) > 0 and not (len(columns) == 1 and abs(float(f @ columns[0])) / model.n > 0.999):
         found["fitted values"] = np.column_stack([one, f])
-    if 1 <= len(columns) <= _WHITE_UP_TO:
+    if 1 <= len(columns) <= PRODUCTS_UP_TO:
         pairs = [columns[i] * columns[j] for i in range(len(columns)) for j in range(i, len(columns))]
         white = np.column_stack([one, *columns, *pairs])
         if white.shape[1] * 5 <= model.n:
@@ -68,7 +68,16 @@ def _regressors(model: Model) -> dict[str, Floats]:
         place = np.empty(len(data.order))
         place[data.order] = np.arange(len(data.order))
         found["place in the order"] = np.column_stack([one, standard(place[rows])])
+    if others := _unused(model):
+        found["unused columns"] = np.column_stack([one, *others.values()])
     return found
+
+
+def _unused(model: Model) -> dict[str, Floats]:
+    """The unused columns that the model still lacks, [n] each; none where they are too many for the cases."""
+    columns = {name: c[model.rows] for name, c in model.data.unused.items() if name not in model.columns}
+    columns = {name: standard(column) for name, column in columns.items() if np.ptp(column) > 0}
+    return columns if (len(columns) + 1) * 8 <= model.n else {}
 
 
 def lagrange(values: Floats, columns: Floats) -> tuple[float, int, float, Floats]:
@@ -92,7 +101,8 @@ def spread(sizes: Floats, predicted: Floats) -> float:
 
 def weight(model: Model, found: Judged) -> Iterator[tuple[str, str, Model, dict[str, object]]]:
     """The remedies: weighted least squares, by variance functions from the simplest to the most supple."""
-    for name, columns in _functions(model).items():
+    for name, terms in _functions(model).items():
+        columns = np.column_stack([np.ones(model.n), *(column for _, column in terms)])
         if columns.shape[1] * 8 > model.n:
             continue
         now, deviation, coefficients = model, np.ones(model.n), np.zeros(columns.shape[1])
@@ -105,39 +115,69 @@ def weight(model: Model, found: Judged) -> Iterator[tuple[str, str, Model, dict[
             f"Weight every case by the inverse of its variance, estimated from {name}; the standard deviation runs from"
             f" {low:.3g} (lower tenth) to {high:.3g} (upper tenth)."
         )
-        details: dict[str, object] = {"from": name, "deviation_low": low, "deviation_high": high}
+        details: dict[str, object] = {
+            "from": name, "deviation_low": low, "deviation_high": high,
+            "log_variance": {
+                "constant": float(coefficients[0]),
+                "terms": [
+                    {**told, "coefficient": float(value)}
+                    for (told, _), value in zip(terms, coefficients[1:], strict=True)
+                ],
+            },
+        }  # fmt: skip
         yield "weighting", words, now, details
 
 
-def _functions(model: Model) -> dict[str, Floats]:
-    """Columns [n, m] of candidate functions for the logarithm of the variance."""
+def _functions(model: Model) -> dict[str, list[tuple[dict[str, object], Floats]]]:
+    """Candidate functions for the logarithm of the variance: their terms, each told and as a column [n]."""
     data, rows = model.data, model.rows
-    one, f = np.ones(model.n), standard(model.fitted[rows])
-    columns = {name: standard(column[rows]) for name, column in data.predictors.items()}
-    functions = {}
+    functions: dict[str, list[tuple[dict[str, object], Floats]]] = {}
+    columns = {name: column[rows] for name, column in data.predictors.items()}
+    f = model.fitted[rows]
     if np.ptp(f) > 0:
-        functions["the fitted value"] = np.column_stack([one, f])
+        functions["the fitted value"] = _powers("fitted", f, 1)
     if columns:
-        functions["the predictors"] = np.column_stack([one, *columns.values()])
+        functions["the predictors"] = [term for name, x in columns.items() for term in _powers(name, x, 1)]
     if np.ptp(f) > 0:
-        functions["the fitted value and its square"] = np.column_stack([one, f, f * f])
-        functions["a spline of the fitted value"] = np.column_stack([one, f, spline(f)])
+        functions["the fitted value and its square"] = _powers("fitted", f, 2)
+        functions["a spline of the fitted value"] = _bent("fitted", f)
     if columns:
-        squares = [x * x for x in columns.values()]
-        functions["the predictors and their squares"] = np.column_stack([one, *columns.values(), *squares])
+        functions["the predictors and their squares"] = [
+            term for name, x in columns.items() for term in _powers(name, x, 2)
+        ]
         # A deviation in proportion to a power of |x|.
-        raw = [np.abs(column[rows]) / float(column.std()) for column in data.predictors.values()]
-        functions["the logarithms of the predictors' absolute values"] = np.column_stack(
-            [one, *(np.log(x + 0.01) for x in raw)]
-        )
-        bent = [spline(x) for x in columns.values()]
-        functions["splines of the predictors"] = np.column_stack([one, *columns.values(), *bent])
+        raw = {name: np.abs(column[rows]) / float(column.std()) for name, column in data.predictors.items()}
+        functions["the logarithms of the predictors' absolute values"] = [
+            ({"term": f"log(|{name}| / scale + 0.01)", "scale": float(data.predictors[name].std())}, np.log(x + 0.01))
+            for name, x in raw.items()
+        ]
+        functions["splines of the predictors"] = [term for name, x in columns.items() for term in _bent(name, x)]
     if data.order is not None:
         place = np.empty(len(data.order))
         place[data.order] = np.arange(len(data.order))
-        when = standard(place[rows])
-        functions["the order"] = np.column_stack([one, when, when * when])
+        functions["the order"] = _powers("place", place[rows], 2)
+    if others := _unused(model):
+        raw = {name: data.unused[name][rows] for name in others}
+        functions["the unused columns"] = [term for name, x in raw.items() for term in _powers(name, x, 1)]
+        functions["the unused columns and their squares"] = [
+            term for name, x in raw.items() for term in _powers(name, x, 2)
+        ]
     return functions
+
+
+def _powers(name: str, column: Floats, highest: int) -> list[tuple[dict[str, object], Floats]]:
+    x, told = standard(column), {"mean": float(column.mean()), "sd": float(column.std())}
+    terms: list[tuple[dict[str, object], Floats]] = [({"term": f"({name} - mean) / sd", **told}, x)]
+    return terms + [({"term": f"the square of ({name} - mean) / sd", **told}, x * x)] * (highest > 1)
+
+
+def _bent(name: str, column: Floats) -> list[tuple[dict[str, object], Floats]]:
+    curves = spline(column)
+    told = {"mean": float(column.mean()), "sd": float(column.std()), "knots": knots(column)}
+    return _powers(name, column, 1) + [
+        ({"term": f"part {m + 1} of the restricted cubic spline of ({name} - mean) / sd", **told}, curves[:, m])
+        for m in range(curves.shape[1])
+    ]
 
 
 def _log_variance(errors: Floats, columns: Floats) -> Floats:

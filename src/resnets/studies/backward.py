@@ -118,14 +118,15 @@ def backward(net: nn.Module, images: Tensor, targets: Tensor) -> Backward:
     if not isinstance(net, ResNet):
         raise InputError("signals are measured by unit, and this network has no units; give a residual or a plain one")
     device = next(net.parameters()).device
+    images = images.to(device)
     with borrowed(net), torch.enable_grad():
-        stem = net.entry(images.to(device))
+        stem = net.entry(images)
         x, passed = stem, []
         for unit in net.each_unit():
             passed.append(_Local.of(unit, x))
             x = passed[-1].y
         last = _leaf(x)
-        loss = functional.cross_entropy(net.classify(net.ending(last)), targets.to(device))
+        loss = functional.cross_entropy(net.classify(net.ending(last), images), targets.to(device))
         (gradient,) = torch.autograd.grad(loss, [last])
         parts: list[Parts] = []
         for local in reversed(passed):

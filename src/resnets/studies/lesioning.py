@@ -24,10 +24,10 @@ Step = Callable[[Tensor], Tensor]  # a unit, or what stands in its place
 
 def through(net: ResNet, x: Tensor, steps: Sequence[Step]) -> Tensor:
     """Images [B, C, H, W] to logits [B, classes], with `steps` in the place of the network's units."""
-    x = net.entry(x)
+    images, x = x, net.entry(x)
     for step in steps:
         x = step(x)
-    return net.classify(net.ending(x))
+    return net.classify(net.ending(x), images)
 
 
 def deleted(unit: Unit) -> Step:

@@ -3,9 +3,10 @@
 from resnets.training.device import Execution, choose_execution
 from resnets.training.finite import NonFiniteError
 from resnets.training.loop import Record, fit
-from resnets.training.recipe import Recipe, parse_overrides
+from resnets.training.recipe import Recipe
 from resnets.training.recipes import RECIPES, recipe
 from resnets.training.run import train
+from resnets.training.settings import parse_overrides
 
 __all__ = [
     "RECIPES",

@@ -25,6 +25,7 @@ from resnets.training.checkpoint import State
 from resnets.training.ending import finish
 from resnets.training.finite import NonFiniteError
 from resnets.training.keeping import PATIENCE, STOP_PATIENCE, Saving, UnwrittenError, described, insist
+from resnets.training.linear_start import start_linear
 from resnets.training.loop import Record, fit
 from resnets.training.memory import LOW_COST
 from resnets.training.optimiser import make_optimisers
@@ -104,6 +105,8 @@ def _begin(plan: Plan, store: Path, resume: bool) -> tuple[State, nn.Module, lis
         told.append(f"starting from {beginning}" + (f"; {again}" if again else ""))
     if whitens and damaged is None:
         whiten(net, training_sample(plan.train, plan.preprocessing, len(plan.source.classes), plan.seed))
+    if plan.begins_linear and damaged is None:
+        start_linear(net, plan.train, gaussian=plan.recipe.loss == "gaussian")
     if state.average is not None and damaged is None:
         state.average = {key: value.clone() for key, value in net.state_dict().items()}
     if resume:
@@ -139,6 +142,12 @@ def _training(plan: Plan, state: State, judge: nn.Module, saving: Saving, stop: 
         return {"rmse": found.rmse, "loss": found.loss}
 
     judged_by = validate_numbers if plan.targets else validate
+    if plan.begins_linear and state.step == 0 and plan.validation is not None and plan.recipe.choose == "best":
+        with stop.at_once():
+            begun = judged_by()
+        checkpoint.keep_best(state, begun)
+        unit = f" {plan.targets[0].unit}".rstrip() if len(plan.targets) == 1 else " standard deviations"
+        yield Record("note", message=f"begins as a linear model: validation RMSE {begun['rmse']:.4g}{unit}")
     per_epoch = steps_per_epoch(len(plan.train), plan.recipe.batch_size * plan.recipe.accumulate)
     for record in fit(
         state, data=plan.train.to(device) if isinstance(plan.train, Packed | Rows) else plan.train,

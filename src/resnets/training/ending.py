@@ -9,7 +9,7 @@ from resnets.evaluation.regression import RegressionEvaluation
 from resnets.evaluation.report.examination import HELD_OUT, Examination, Measured, look_closer, measure
 from resnets.evaluation.report.renewing import described, keep
 from resnets.files import sha256, sweep
-from resnets.models.folder import close_run
+from resnets.models.folder import REPORT, SUSPECTS, close_run
 from resnets.training import checkpoint, folder
 from resnets.training.checkpoint import State
 from resnets.training.keeping import PATIENCE, insist
@@ -70,7 +70,9 @@ def finish(plan: Plan, state: State, stop: Signals) -> Iterator[Record]:
     for line in told:
         yield Record("note", message=line)
     sweep(plan.path / "checkpoints")
-    yield Record("note", message=f"report: {plan.path / 'report.html'}")
+    if (plan.path / SUSPECTS).exists():
+        yield Record("note", message=f"labels that may be wrong, the worst first: {plan.path / SUSPECTS}")
+    yield Record("note", message=f"report: {plan.path / REPORT}")
 
 
 def _words(measured: Measured) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnets.data import Preprocessing, TableEncoding, WorkerDiedError, seed_of, steps_per_epoch, train_batches
+from resnets.data import Preprocessing, Rows, TableEncoding, WorkerDiedError, seed_of, steps_per_epoch, train_batches
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers, NonFiniteError, infinite
@@ -34,7 +34,8 @@ class Record:
     network as it is now, to look at and not to change; not in a note.
 
     In regression there is `rmse`, in `unit`, instead of the accuracy (from `fit` in standard deviations of the
-    targets; a run shows that of one target in its own unit), and `validation` holds {"rmse", "loss"}.
+    targets; a run shows that of one target in its own unit), and `validation` holds {"rmse", "loss"}. `cases` are what
+    is learnt from: images, or rows of a table.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Record:
     net: nn.Module | None = field(default=None, repr=False, compare=False)
     rmse: float | None = None
     unit: str = ""
+    cases: str = "images"
 
     @property
     def figures(self) -> list[str]:
@@ -104,6 +106,7 @@ def fit(
     total = recipe.total_steps(per_epoch)
     full = preprocessing.size if isinstance(preprocessing, Preprocessing) else 1
     epochs = -(-total // per_epoch)
+    cases = "rows" if isinstance(data, Rows) else "images"
     use_memory(state.net, execution.memory)
     compute: Callable[[Tensor], Tensor] = state.net
     if execution.compiled:
@@ -122,7 +125,7 @@ def fit(
                 "epoch", state.step, total, (state.step - 1) // per_epoch, epochs, progress["loss"] / seen,
                 learning_rate=rate, images_per_second=state.step * batch_size / max(1e-9, state.seconds),
                 seconds_left=(total - state.step) * state.seconds / state.step, seconds=state.seconds,
-                validation=validation, net=state.net, **_figure(recipe, progress["correct"], seen),
+                validation=validation, net=state.net, cases=cases, **_figure(recipe, progress["correct"], seen),
             )  # fmt: skip
         if state.step >= total:
             return
@@ -173,7 +176,7 @@ def fit(
             yield Record(
                 "step", state.step, total, epoch, epochs, loss, learning_rate=factor * recipe.learning_rate,
                 images_per_second=count / max(1e-9, spent), seconds=state.seconds,
-                seconds_left=(total - state.step) * state.seconds / state.step, net=state.net,
+                seconds_left=(total - state.step) * state.seconds / state.step, net=state.net, cases=cases,
                 **_figure(recipe, score, count),
             )  # fmt: skip
 

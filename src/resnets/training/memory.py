@@ -41,7 +41,7 @@ def activation_bytes(net: nn.Module, image_shape: tuple[int, int, int], batch: i
         _, kept = _kept(shadow, x, own)
         return int(kept / 2 * batch) + 4 * fixed
     inputs, largest = 0, 0
-    for piece, _ in piecewise(shadow):
+    for piece, _ in piecewise(shadow, x):
         inputs += x.numel() * x.element_size()
         x, kept = _kept(piece, x, own)
         largest = max(largest, kept)

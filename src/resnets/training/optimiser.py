@@ -91,8 +91,10 @@ def make_optimisers(net: nn.Module, spec: NetworkSpec, recipe: Recipe) -> list[t
     # Biases, scales, and the lengths [outputs, 1, 1, 1] of weight normalisation hold one number a channel.
     shifts = {id(m.bias) for m in net.modules() if isinstance(m, _NORMS)}
     kinds: dict[tuple[float, float], list[nn.Parameter]] = {}  # by weight decay and multiple of the learning rate
-    for _, weight in rest:
-        decay = recipe.weight_decay if weight[0].numel() > 1 or recipe.decay_scales else 0.0
+    for name, weight in rest:
+        # How far a skip layer is shrunk was settled when it began.
+        decays = (weight[0].numel() > 1 or recipe.decay_scales) and name != "skip.weight"
+        decay = recipe.weight_decay if decays else 0.0
         kinds.setdefault((decay, recipe.bias_rate if id(weight) in shifts else 1.0), []).append(weight)
     groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": decay, "factor": factor} for (decay, factor), weights in kinds.items()

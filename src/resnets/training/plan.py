@@ -27,12 +27,11 @@ from resnets.data import (
 )
 from resnets.errors import InputError
 from resnets.evaluation.losses import RunTarget
-from resnets.evaluation.run import read_prepared
 from resnets.models import build, pretrained, start_from
 from resnets.training import folder
 from resnets.training.beginning import inherited, stem_note
 from resnets.training.device import Execution, choose_execution, require_memory
-from resnets.training.images import cache_notes, load_images, lost_cache_notes
+from resnets.training.images import cache_notes, load_images
 from resnets.training.memory import can_recompute
 from resnets.training.preparing import Prepared, again, default_arch, encoding_notes, fitted, prepare, shape_of
 from resnets.training.recipe import Recipe, image_side, override
@@ -59,6 +58,11 @@ class Plan:
     info: dict[str, Any]
     notes: tuple[str, ...]
     targets: tuple[RunTarget, ...] = ()  # of a regression
+
+    @property
+    def begins_linear(self) -> bool:
+        """Whether the network begins as a linear model: it has a skip layer, and the source is a table."""
+        return self.spec.skip_layer and isinstance(self.train, Rows)
 
 
 def make_plan(
@@ -164,7 +168,7 @@ def make_plan(
     }  # fmt: skip
     path = path or folder.free_folder(None, f"{Path(source_name).name}-{label}")
     return Plan(
-        path, source, spec, chosen, prepared, execution, seed, _workers(workers, data), learnt(data, targets),
+        path, source, spec, chosen, prepared, execution, seed, workers_for(workers, data), learnt(data, targets),
         loaded.get("validation"), info,
         (*source.notes, *notes, *upright, *encoding_notes(prepared, [*loaded.values()]), *_skip_notes(skipped),
          *cache_notes(data, cache, prepared, chosen)), targets,
@@ -190,41 +194,8 @@ def _recipe(
     ]
 
 
-def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
-    """The plan of a run to resume, from its own run.json alone."""
-    recorded, facts = info["source"], info["execution"]
-    targets = tuple(map(RunTarget.from_dict, info.get("targets", ())))
-    source = open_source(recorded["path"] or recorded["name"], target=[item.name for item in targets] or None)
-    if recorded["held_out"]:
-        source = hold_out(source, **recorded["held_out"])
-    sizes = {name: len(split) for name, split in source.splits.items()}
-    if sizes != recorded["splits"] or list(source.classes) != info["classes"]:
-        raise InputError(f"{path}: the source {recorded['name']} has changed since the run began; it cannot be resumed")
-    prepared, recipe = read_prepared(info["preprocessing"]), Recipe.from_dict(info["recipe"])
-    loaded = load_images(
-        source, prepared, recipe, recorded["skip_unreadable"], recorded["packed"], recorded.get("kept_side")
-    )
-    _check_skipped(path, recorded, loaded)
-    execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
-    choose_execution(device=execution.device, precision=execution.precision)  # refuses a device that is gone
-    return Plan(
-        path, source, NetworkSpec.from_dict(info["spec"]), recipe, prepared, execution,
-        info["seed"], _workers(workers, loaded["train"]), learnt(loaded["train"], targets),
-        loaded.get("validation"), {**info, "status": "running"}, lost_cache_notes(loaded["train"]), targets,
-    )  # fmt: skip
-
-
-def _check_skipped(path: Path, recorded: Mapping[str, Any], loaded: Mapping[str, Packed | Streamed | Rows]) -> None:
-    """Refuse to go on with other images than the run began with: one left out, or back again, moves all the others."""
-    before = {item["path"] for item in recorded["skipped"]}
-    now = {name for part in loaded.values() for name, _ in part.skipped}
-    for name in sorted(before ^ now):
-        what = "could not be read when the run began, and now can" if name in before else "cannot be read any more"
-        raise InputError(f"{path}: cannot be resumed: the image {name} {what}; put it back as it was")
-
-
-def _workers(workers: int | None, data: Packed | Streamed | Rows) -> int:
-    """What is decoded for every batch deserves a process a core; what lies in memory needs none."""
+def workers_for(workers: int | None, data: Packed | Streamed | Rows) -> int:
+    """How many decode: what is decoded for every batch deserves a process a core; what lies in memory needs none."""
     if workers is None:
         return (os.cpu_count() or 1) if isinstance(data, Streamed) else 0
     return workers

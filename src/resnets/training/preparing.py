@@ -10,9 +10,10 @@ from resnets.data import Preprocessing, Rows, Source, TableEncoding, TableSplit,
 from resnets.errors import InputError
 
 Prepared = Preprocessing | TableEncoding
-# What `resmlp`, without a depth, means for a table: units that begin as the identity, and so a network of one layer,
-# which learns what it needs beyond a linear model. Small tables want that (docs/LOG.md).
-TABLE_ARCH = "resmlp,zero_init=true"
+# What `resmlp`, without a depth, means for a table: a linear model from the columns to the numbers, which is where
+# training begins (linear_start.py), and beside it units that begin as the identity and learn what it leaves over. Small
+# tables want the one, and nearly linear ones the other (docs/LOG.md).
+TABLE_ARCH = "resmlp,zero_init=true,skip_layer=true"
 
 
 def prepare(source: Source, *, size: int | None = None, channels: int | None = None) -> Prepared:

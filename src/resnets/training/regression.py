@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from resnets.data import Source
-from resnets.errors import InputError
+from resnets.data.targets import target_fault
+from resnets.errors import InputError, brief
 from resnets.evaluation.losses import RunTarget, standardised
 from resnets.training.loop import Record
 from resnets.training.recipe import Recipe, override
@@ -49,18 +50,14 @@ def fit_targets(source: Source) -> tuple[RunTarget, ...]:
     """The targets of a source with the mean and deviation of its training rows; none for classes.
 
     Raises:
-        InputError: a target that is the same in every row.
+        InputError: a target that is the same in every row, or too small.
     """
     found = []
     for place, target in enumerate(source.targets):
         values = np.asarray(source.splits["train"].labels, dtype=np.float64)[:, place]
-        mean, std = float(values.mean()), float(values.std())
-        if not 0 < std < np.inf:
-            raise InputError(
-                f"{source.name}: the target '{target.name}' is {values[0]:g} in every training row; there is nothing to"
-                " learn"
-            )
-        found.append(RunTarget(target.name, target.unit, mean, std))
+        if fault := target_fault(values):
+            raise InputError(f"{source.name}: the target '{brief(target.name)}' {fault}")
+        found.append(RunTarget(target.name, target.unit, float(values.mean()), float(values.std())))
     return tuple(found)
 
 

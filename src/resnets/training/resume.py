@@ -9,6 +9,8 @@ from typing import Any
 
 from resnets.architecture import NetworkSpec
 from resnets.architecture import spec as make_spec
+from resnets.data import Target
+from resnets.data.targets import choose_targets
 from resnets.errors import InputError
 from resnets.training.preparing import TABLE_ARCH
 from resnets.training.recipe import Recipe, override
@@ -75,12 +77,16 @@ def check_same(
         if given is not None and given not in (own, "auto"):
             raise InputError(f"{path} has {key} {own}, not {given}; {advice}")
     if target is not None:
-        named, has = (
-            [target] if isinstance(target, str) else [*target],
-            [item["name"] for item in info.get("targets", ())],
-        )
-        if named != has:
-            raise InputError(f"{path} predicts {', '.join(has) or 'classes'}, not {', '.join(named)}; {advice}")
+        named = [target] if isinstance(target, str) else [*target]
+        own = [Target(item["name"], item["unit"]) for item in info.get("targets", ())]
+        known = {str(item): item for item in own}
+        try:
+            same = choose_targets(str(path), named, known) == [*known]
+        except InputError:
+            same = False
+        if not same:
+            has = ", ".join(item.name for item in own) or "classes"
+            raise InputError(f"{path} predicts {has}, not {', '.join(named)}; {advice}")
     if source is not None:
         name, resolved = os.fspath(source), str(Path(source).resolve())
         if name != info["source"]["name"] and resolved != info["source"]["path"]:

@@ -21,9 +21,11 @@ from resnets.training import folder, lock
 from resnets.training.course import course
 from resnets.training.device import determinism
 from resnets.training.loop import Record
-from resnets.training.plan import Plan, make_plan, resumed_plan
-from resnets.training.recipe import Recipe, parse_overrides
+from resnets.training.plan import Plan, make_plan
+from resnets.training.recipe import Recipe
 from resnets.training.resume import check_same
+from resnets.training.resuming import resumed_plan
+from resnets.training.settings import parse_overrides
 from resnets.training.stopping import Stopped, signals
 
 Display = Callable[[Iterator[Record]], None]

@@ -12,7 +12,7 @@ from resnets.evaluation.report import calibrated, classes, drawn, failures, sect
 from resnets.evaluation.report.classes import headline
 from resnets.evaluation.report.classes import interval as interval
 from resnets.evaluation.report.examination import Examination
-from resnets.evaluation.report.sections import duration
+from resnets.evaluation.report.sections import duration, network_name
 from resnets.evaluation.run import Run
 from resnets.files import write_text
 from resnets.pages import page
@@ -66,13 +66,9 @@ def _numbers(run: Run, seen: Examination | None) -> Iterator[Section | None]:
 
 def _title(run: Run) -> str:
     if run.imported is not None:
-        return f"{_network(run)}, imported from {Path(str(run.imported.get('file'))).name}"
+        return f"{network_name(run)}, imported from {Path(str(run.imported.get('file'))).name}"
     name = str(run.source.get("name") or "its images")
-    return f"{_network(run)} on {Path(name).name or name}"
-
-
-def _network(run: Run) -> str:
-    return str(run.info.get("arch") or run.spec.name or "network")
+    return f"{network_name(run)} on {Path(name).name or name}"
 
 
 def _lead(run: Run) -> str:
@@ -89,7 +85,7 @@ def _lead(run: Run) -> str:
         if len(run.classes) > 5:
             tiles.append((f"{split} top-5", f"{figures['top5']:.2f} %", f"of {figures['n']:,} images"))
         tiles.append((f"{split} loss", f"{figures['loss']:.4f}", "nats an image"))
-    tiles.append(("network", _network(run), f"{run.spec.depth} weight layers deep"))
+    tiles.append(("network", network_name(run), f"{run.spec.depth} weight layers deep"))
     if run.info.get("parameters"):
         tiles.append(("parameters", f"{run.info['parameters']:,}", "trained numbers"))
     seconds = run.info.get("results", {}).get("train_seconds")
@@ -141,7 +137,7 @@ def _worth(run: Run, *, compared: bool) -> Iterator[tuple[str, str]]:
     if split == "test":
         held = run.info["results"].get("validation")
         beside = f" On the validation split: {_short(run, held)}." if held else ""
-        once = "" if run.imported is not None else "The test split was read once, after the weights were chosen."
+        once = "" if run.imported is not None else "The test split was not used to choose anything."
         if once or beside:
             yield f"{once}{beside}".strip(), ""
     elif split == "train":
@@ -149,6 +145,12 @@ def _worth(run: Run, *, compared: bool) -> Iterator[tuple[str, str]]:
     else:
         worth = ", on which the weights were chosen. Expect a little less on new images" if compared else ""
         yield f"The source has no test split: these figures are of the validation split{worth}.", "notice"
+    known = run.source
+    if known and figures.get("source") not in (None, known.get("name"), known.get("path")):
+        yield (
+            f"The images, with the names and labels of those of the run, were read from {figures['source']}.",
+            "",
+        )
     if not run.targets:
         low, high = classes.top1_interval(figures)
         yield (

@@ -31,7 +31,8 @@ def calibration(run: Run, seen: Examination | None) -> Section | None:
     if known is not None:
         temperature = float(known["temperature"])
         split = str(known.get("split", "validation"))
-        for words, when in (("as it is", "before"), (f"temperature {temperature:.3f}", "after")):
+        fitted = f"temperature {temperature:.3f}, fitted here"
+        for words, when in (("as it is", "before"), (fitted, "after")):
             rows.append((split, words, f"{100 * known[f'ece_{when}']:.2f} %", f"{known[f'loss_{when}']:.4f}"))
     if part is not None and isinstance(part.found, Evaluation):
         evaluation, scores = part.found, part.found.log_probabilities

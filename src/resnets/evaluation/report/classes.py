@@ -67,7 +67,8 @@ def figures(run: Run) -> Section | None:
     headers = ("split", "figure", "value", "95 % interval", "images")
     body = page.table("What the chosen weights do", headers, rows, numbers=(2, 3, 4)) + page.paragraph(
         "The intervals are of the bootstrap (BCa): how far a figure would move had other images of the same kind been"
-        " drawn. They do not cover the luck of the seed."
+        " drawn. They do not cover the luck of the seed. The calibration error has none: it is a sum of distances,"
+        " which every resample makes larger, so the bootstrap's interval would lie above it."
     )
     return Section("figures", "Figures", body)
 

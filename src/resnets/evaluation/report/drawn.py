@@ -9,6 +9,7 @@ from pathlib import Path
 
 from resnets.data import Preprocessing
 from resnets.errors import InputError
+from resnets.evaluation.report.sections import network_name
 from resnets.evaluation.run import Run
 from resnets.inspection import drawing
 from resnets.inspection.columns import side_by_side
@@ -25,7 +26,7 @@ _HIGHEST = 4 << 20  # bytes: a drawing beyond is left out
 
 def network(run: Run) -> Section | None:
     """What the network is: counted, stage by stage, and drawn."""
-    name = str(run.info.get("arch") or run.spec.name or "network")
+    name = network_name(run)
     side = run.prepared.size if isinstance(run.prepared, Preprocessing) else None
     try:
         target = replace(resolve(run.spec, size=side), name=name)

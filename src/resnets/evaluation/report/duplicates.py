@@ -17,6 +17,7 @@ COARSE, FINE = 8, 32  # pixels: sides of the copies that are compared
 NEAR = 0.7  # correlation of detail from which two pictures are nearly the same; see docs/LOG.md
 STRICT = 0.97  # where pictures are all much alike, as of digits
 COMMON = 0.2  # share of a split's pictures beyond which that is so
+_EDGE = 3  # pixels of the fine copy that are left out all round: equal frames make no copies
 _SHIFT = 4  # pixels of the fine copy by which one may be moved against the other
 _ROWS = 512  # pictures at a time
 _PLAIN = 4.0  # of 255: detail with less deviation says nothing, as of an empty picture
@@ -46,7 +47,7 @@ class Pair:
     Attributes:
         splits, indices: of each.
         likeness: correlation of their detail, at most 1.
-        exact: not a pixel of their copies differs.
+        exact: not a pixel of their small copies differs; larger pictures may still be different.
         mirrored: one is the mirror image of the other.
     """
 
@@ -140,7 +141,7 @@ def _likeness(
     for start in range(0, len(asked), _ROWS):
         others = seen[nearest[start : start + _ROWS]]
         one, other = _detail(asked[start : start + _ROWS]), _detail(others[..., ::-1] if mirrored else others)
-        size = (FINE + _SHIFT + 4, FINE + _SHIFT + 4)  # room for the shift, so that nothing comes round
+        size = (FINE + _SHIFT, FINE + _SHIFT)  # room for the shift, so that nothing comes round
         product = np.fft.rfft2(one, s=size) * np.fft.rfft2(other, s=size).conj()
         moved = np.fft.irfft2(product, s=size)
         near = [*range(_SHIFT + 1), *range(-_SHIFT, 0)]
@@ -149,14 +150,14 @@ def _likeness(
 
 
 def _detail(pictures: NDArray[np.uint8]) -> Floats:
-    """Each picture less the mean of 5x5 pixels around each of its pixels, of length 1; nothing of a plain one."""
+    """The inside of each picture less the mean of 5x5 pixels around each pixel, of length 1; nothing of a plain one."""
     grey = pictures.astype(np.float32)
     padded = np.pad(grey, ((0, 0), (2, 2), (2, 2)), mode="edge").astype(np.float64)
     sums = np.pad(padded, ((0, 0), (1, 0), (1, 0))).cumsum(1).cumsum(2)
     means = (sums[:, 5:, 5:] - sums[:, :-5, 5:] - sums[:, 5:, :-5] + sums[:, :-5, :-5]) / 25
-    detail = (grey - means).astype(np.float32)
+    detail = (grey - means)[:, _EDGE:-_EDGE, _EDGE:-_EDGE].astype(np.float32)
     length = np.linalg.norm(detail.reshape(len(detail), -1), axis=1)
-    scale = np.where(length < _PLAIN * FINE, 0, 1 / np.maximum(length, 1e-6))
+    scale = np.where(length < _PLAIN * detail.shape[1], 0, 1 / np.maximum(length, 1e-6))
     return (detail * scale[:, None, None]).astype(np.float32)
 
 

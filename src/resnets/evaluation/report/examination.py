@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from resnets.data import Source, Split, hold_out, open_source, subset
-from resnets.errors import InputError
+from resnets.data import Source, Split, subset
 from resnets.evaluation import selection
-from resnets.evaluation.activation import head
 from resnets.evaluation.calibration import fit_temperature
-from resnets.evaluation.device import pick_device
+from resnets.evaluation.device import fast, pick_device
 from resnets.evaluation.figures import Evaluation
-from resnets.evaluation.prediction_intervals import calibrated, kept
-from resnets.evaluation.predictions import ClassPredictions, Predictions
+from resnets.evaluation.prediction_intervals import calibrated
 from resnets.evaluation.regression import RegressionEvaluation
-from resnets.evaluation.report.duplicates import COARSE, FINE, Looks, Pair, duplicates
+from resnets.evaluation.report.duplicates import Looks, Pair, duplicates
+from resnets.evaluation.report.looks import MOST_NUMBERS, watched
+from resnets.evaluation.report.originals import called, images_of
 from resnets.evaluation.report.suspects import Suspect, suspects
 from resnets.evaluation.run import Run
 
 HELD_OUT = ("validation", "test")
 MOST = 100_000  # training images that are examined; fewer where there are many classes
 STREAMED = 10_000  # of those that do not fit in memory and have to be decoded again
-_NUMBERS = 1 << 26  # kept at most of one split, of probabilities or features
-_SCALE = 40  # steps of a byte for one standard deviation of the images
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,41 +85,6 @@ def examine(
     return look_closer(run, given, splits, device=device, workers=workers)
 
 
-def images_of(run: Run, source: str | os.PathLike[str] | None) -> Source:
-    """Open the images of a run, cut as the run cut them.
-
-    Raises:
-        InputError: no such source; imported weights without one; other images than the run was trained on.
-    """
-    recorded = run.source
-    if source is None and not recorded:
-        raise InputError(
-            f"{run.path} holds imported weights and has no images of its own; name some:"
-            f" resnets report {run.path} SOURCE"
-        )
-    path = os.fspath(source) if source is not None else recorded.get("path") or str(recorded["name"])
-    if source is None and recorded.get("path") and not Path(path).exists():
-        raise InputError(
-            f"the run's own source {path} is not there any more; say where its images are:"
-            f" resnets report {run.path} SOURCE"
-        )
-    found = open_source(path, target=[target.name for target in run.targets] or None)
-    if not recorded:
-        return found
-    if recorded.get("held_out"):
-        found = hold_out(found, fraction=recorded["held_out"]["fraction"], seed=recorded["held_out"]["seed"])
-    sizes = {name: len(split) for name, split in found.splits.items()}
-    if recorded.get("splits") and sizes != recorded["splits"]:
-        now, before = (
-            ", ".join(f"{count:,} {name}" for name, count in some.items()) for some in (sizes, recorded["splits"])
-        )
-        raise InputError(
-            f"{path} holds other images ({now}) than the run was trained on ({before}); to measure the run on them:"
-            f" resnets evaluate {run.path} {path}"
-        )
-    return found
-
-
 def measure(
     run: Run, source: Source, name: str, *, device: torch.device | str = "auto", workers: int = 0,
     skip_unreadable: bool | None = None,
@@ -171,7 +129,7 @@ def look_closer(
     train = source.splits.get("train")
     if train is not None and len(train) and "train" not in found:
         packed = (run.source.get("packed") or {}).get("train", True)
-        most = min(MOST if packed else STREAMED, max(1, _NUMBERS // (2 * len(run.classes))))
+        most = min(MOST if packed else STREAMED, max(1, MOST_NUMBERS // (2 * len(run.classes))))
         if len(train) > most:
             notes.append(f"Of the {len(train):,} training images, {most:,} were examined, evenly spread.")
             train = subset(train, np.linspace(0, len(train) - 1, most).astype(np.int64))
@@ -187,16 +145,6 @@ def look_closer(
     looks = {name: part.looks for name, part in found.items() if part.looks is not None}
     pairs, told = duplicates(looks, mirrors=source.mirrors)
     return Examination(found, tuple(ranked), tuple(pairs), (*notes, *told))
-
-
-def predictions(run: Run, measured: Measured) -> Predictions:
-    """What the run's folder keeps of each case of a split; see `write_predictions`."""
-    found = measured.found
-    if isinstance(found, RegressionEvaluation):
-        return kept(found)
-    cases = found.cases
-    true, said = ([run.classes[place] for place in places] for places in (cases.labels, cases.predicted))
-    return ClassPredictions(cases.names, true, said, cases.confidence, cases.p_true, cases.loss)
 
 
 def _evaluation(part: Measured) -> Evaluation:
@@ -215,59 +163,15 @@ def _measured(
 ) -> Measured:
     """What `Run.evaluate` does on a split, while it is watched what the network sees."""
     order = selection.match_classes(source, run.classes)
-    module = run.model(place)
-    if place.type in ("cpu", "cuda"):
-        module = module.to(memory_format=torch.channels_last)
-    keep = len(split) * len(run.classes) <= 4 * _NUMBERS
-    with _watched(module, len(split)) as (coarse, fine, features):
+    module = fast(run.model(place), place)
+    keep = len(split) * len(run.classes) <= 4 * MOST_NUMBERS
+    with watched(module, len(split)) as looks:
         found = selection.evaluate_split(
             module, split, run.classes, run.preprocessing, order=order, device=place, workers=workers,
             skip_unreadable=skip, keep_probabilities=keep,
         )  # fmt: skip
-    looks = Looks(np.concatenate(coarse), np.concatenate(fine), np.concatenate(features) if features else None)
-    known = str(run.source.get("name") or source.name)
-    found = replace(found, split=name, source=known, notes=tuple(source.notes))
-    return Measured(_readable(split, found.skipped), found, looks)
-
-
-@contextmanager
-def _watched(
-    module: nn.Module, count: int
-) -> Iterator[tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]], list[NDArray[np.float32]]]]:
-    """Collect small copies of the images that a network is given, and its pooled features, if it has any."""
-    coarse: list[NDArray[np.uint8]] = []
-    fine: list[NDArray[np.uint8]] = []
-    features: list[NDArray[np.float32]] = []
-
-    def see(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        images = inputs[0].float()
-        coarse.append(_bytes(_scaled(images, COARSE)))
-        fine.append(_bytes(_scaled(images.mean(1, keepdim=True), FINE))[:, 0])
-
-    def feel(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        flat = output.flatten(1)
-        if flat.shape[1] * count <= _NUMBERS:
-            features.append(flat.float().cpu().numpy())
-
-    handles = [module.register_forward_pre_hook(see)]
-    with suppress(InputError):  # it ends in no pooling
-        handles.append(head(module)[0].register_forward_hook(feel))
-    try:
-        yield coarse, fine, features
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _scaled(images: Tensor, side: int) -> Tensor:
-    if images.shape[-2:] == (side, side):
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
-
-
-def _bytes(images: Tensor) -> NDArray[np.uint8]:
-    result: NDArray[np.uint8] = (images * _SCALE + 128).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-    return result
+    found = replace(found, split=name, source=called(run, source), notes=tuple(source.notes))
+    return Measured(_readable(split, found.skipped), found, looks())
 
 
 def _readable(split: Split, skipped: tuple[tuple[str, str], ...]) -> Split:

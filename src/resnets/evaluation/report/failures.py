@@ -79,8 +79,8 @@ def copies(run: Run, seen: Examination) -> Section | None:
         exact = sum(pair.exact for pair in of_pair)
         other = sum(_labels(pair, seen)[0] != _labels(pair, seen)[1] for pair in of_pair)
         body += page.paragraph(
-            f"Of the {images:,} images of {new}, {count:,} ({100 * count / images:.2g} %) stand in {known} too, exactly"
-            f" ({exact:,}) or nearly; with another label: {other:,}."
+            f"Of the {images:,} images of {new}, {count:,} ({100 * count / images:.2g} %) seem to stand in {known} too,"
+            f" exactly ({exact:,}) or nearly; with another label: {other:,}."
         )
     if not seen.pairs:
         body += page.paragraph("No picture was found in two splits.")
@@ -88,7 +88,9 @@ def copies(run: Run, seen: Examination) -> Section | None:
         body += page.paragraph("Figures of a test split are a little too good where the network has seen its pictures.")
     body += page.paragraph(
         "Neighbours in small colour copies, mirrored ones and the network's features are compared in their fine detail"
-        " (correlation at 32 pixels from 0.7); other crops, turned and heavily edited copies are not found."
+        " (correlation at 32 pixels from 0.7, the edge left out): a few are only alike, so look at them. Other crops,"
+        " turned and heavily edited copies are not found. Exact means: the copies that are compared are equal, of 32"
+        " pixels in grey and 8 in colour; larger pictures may still differ in what these do not show."
     )
     body += "".join(map(page.paragraph, seen.notes))
     # First the pairs of which one label must be wrong.

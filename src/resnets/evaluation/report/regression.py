@@ -22,7 +22,6 @@ from resnets.pages.page import Section
 from resnets.residuals import page as residuals_page
 from resnets.residuals.dots import POINTS, Plot, inline, largest_of, scatter
 from resnets.residuals.plots import Labels
-from resnets.residuals.trend import told_of_trend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,8 +203,7 @@ def _residuals(
         return [Section(f"{key}assumptions", _of("Residual analysis", title), page.paragraph(str(problem)))]
     parts = residuals_page.sections(analysis, labels, key=key, title=title)
     said = page.paragraph(f"{residuals_page.summary(analysis)} The residuals are observed − predicted.")
-    trend = told_of_trend(analysis.observed, analysis.fitted)
-    told = [*([trend] if trend else []), *notes, *analysis.notes]
+    told = [*notes, *analysis.notes]
     said += "".join(page.paragraph(note, kind="notice") for note in told)
     parts[0] = Section(parts[0].anchor, _of("Residual analysis", title), said + parts[0].body)
     return parts if drawn else [parts[0], *parts[2:]]

@@ -53,6 +53,11 @@ _NUMBERS = (
 _UNITS = {"size": "size (pixels)", "mean": "mean (of 0 … 1)", "std": "std (of 0 … 1)"}
 
 
+def network_name(run: Run) -> str:
+    """What the run's network is called."""
+    return str(run.info.get("arch") or run.spec.name or "network")
+
+
 def duration(seconds: float) -> str:
     """Return a time in the two largest of its units: `1 h 12 min`, `4 min 5 s`, `3.2 s`."""
     if seconds < 60:
