@@ -16,7 +16,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from benchmarks.results import RESULTS, commit
 from resnets.data import open_source
 from resnets.evaluation.bootstrap import regression_intervals
 from resnets.evaluation.provenance import versions
-from resnets.residuals.linear import spline, standard
+from resnets.residuals.linear import curves
 from resnets.training.folder import hardware
 
 SIDE = 16  # pixels of a turned digit
@@ -63,32 +63,35 @@ def gauge(angle: Floats, generator: np.random.Generator) -> Floats:
     return GAUGE * (1 - np.exp(-angle / GAUGE)) + NOISE * generator.normal(size=len(angle))
 
 
-def columns_of(fitted: Floats, names: Sequence[str]) -> Floats:
-    """The columns [n, k] of a model of fitted values: 1, the value, and the terms that a remedy names."""
-    columns = [np.ones((len(fitted), 1)), standard(fitted)[:, None]]
-    for name in names:
-        if name == "the square of the fitted value":
-            columns.append(standard(fitted)[:, None] ** 2)
-        elif name == "the logarithm of the fitted value":
-            columns.append(standard(np.log(fitted))[:, None])
-        elif name == "a spline of the fitted value":
-            columns.append(spline(fitted))
+def columns_of(fitted: Floats, made: Mapping[str, Mapping[str, Any]]) -> Floats:
+    """The columns [n, k] of a model of fitted values: 1, the value, and the terms of a remedy, made as it says."""
+    columns = [np.ones((len(fitted), 1)), fitted[:, None]]
+    for how in made.values():
+        if "above" in how:
+            columns.append((fitted > how["above"]).astype(float)[:, None])
+            continue
+        x = (fitted - how["mean"]) / how["sd"]
+        if "knots" in how:
+            columns.append(curves(x, how["knots"]))
+        elif "power" in how:
+            columns.append(x[:, None] ** how["power"])
+        elif "rate" in how:
+            columns.append(np.exp(how["rate"] * (fitted - how["mean"]))[:, None])
         else:
-            raise SystemExit(f"the remedy adds {name}, which this benchmark does not know")
+            columns.append(np.log(fitted)[:, None])
     return np.column_stack(columns)
 
 
-def corrected(names: Sequence[str], known: tuple[Floats, Floats], fitted: Floats) -> Floats:
+def corrected(made: Mapping[str, Mapping[str, Any]], known: tuple[Floats, Floats], fitted: Floats) -> Floats:
     """Fitted values of the test images by a model whose coefficients come from the validation images alone.
 
     Args:
-        names: of the terms.
+        made: the terms, from the details of a remedy.
         known: fitted values of the validation images, and what the gauge showed for them.
-        fitted: of the test images; they have a part in where a spline has its knots, their readings have none.
+        fitted: of the test images.
     """
-    columns = columns_of(np.concatenate([known[0], fitted]), names)
-    weights = np.linalg.lstsq(columns[: len(known[0])], known[1], rcond=None)[0]
-    found: Floats = columns[len(known[0]) :] @ weights
+    weights = np.linalg.lstsq(columns_of(known[0], made), known[1], rcond=None)[0]
+    found: Floats = columns_of(fitted, made) @ weights
     return found
 
 
@@ -122,7 +125,7 @@ def angles(seed: int) -> dict[str, Any]:
     (_, known), (truth, fitted) = cases["validation"], cases["test"]
     shown = {name: gauge(angle, generator) for name, (angle, _) in cases.items()}
     before = judged(shown["test"], fitted)
-    rmse = {"a straight line": _rmse(shown["test"], corrected([], (known, shown["validation"]), fitted))}
+    rmse = {"a straight line": _rmse(shown["test"], corrected({}, (known, shown["validation"]), fitted))}
     result = {
         "claim": "a network learns angles from pixels; residuals betray a gauge that saturates; the remedy mends it",
         "images": {"n": {name: len(shown[name]) for name in shown}, "side": SIDE, "largest_degrees": LARGEST},
@@ -132,7 +135,7 @@ def angles(seed: int) -> dict[str, Any]:
     remedy = before["linearity"]["remedy"]
     if remedy is not None:
         names = list(remedy["details"]["terms"])
-        mended = corrected(names, (known, shown["validation"]), fitted)
+        mended = corrected(remedy["details"]["made"], (known, shown["validation"]), fitted)
         rmse["the line and " + " and ".join(names)] = _rmse(shown["test"], mended)
         result["residuals_once_mended"] = judged(shown["test"], mended)
     for what, words in result.items():

@@ -7,7 +7,7 @@ of any model at all (a network's too) can be examined. A remedy gives another Mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -230,7 +230,11 @@ def knots(column: Floats, knots_at: tuple[float, ...] = KNOTS) -> list[float]:
 
 def spline(column: Floats, knots_at: tuple[float, ...] = KNOTS) -> Floats:
     """The curved part [N, knots - 2] of a restricted cubic spline, knots at quantiles (Harrell 2015, section 2.4.5)."""
-    x, places = standard(column), knots(column, knots_at)
+    return curves(standard(column), knots(column, knots_at))
+
+
+def curves(x: Floats, places: Sequence[float]) -> Floats:
+    """`spline` of standardised values at given knots."""
     if len(places) < 3:
         return np.empty((len(x), 0))
     last, before = places[-1], places[-2]
