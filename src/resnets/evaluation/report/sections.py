@@ -77,6 +77,12 @@ def training(run: Run) -> Section | None:
             held_out = [{**record, **(record.get("validation") or {})} for record in records]
             curves.append(_curve("validation", held_out, "epoch", validation))
         drawn = [curve for curve in curves if curve.x]
+        if run.encoding is not None:  # a table has rows
+            label, caption = (
+                label.replace("images", "rows"),
+                caption.replace("on augmented images, or on rows", "on rows"),
+            )
+            caption = caption.replace("images", "rows")
         if drawn:
             svg = line_chart(title, "step (weight updates)", label, drawn, from_zero=from_zero)
             figures.append(page.figure(svg, caption))
