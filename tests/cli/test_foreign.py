@@ -42,7 +42,7 @@ def test_in_used_and_out_again(command, file, tmp_path):
     outcome = command("evaluate", run, photos, "--json")
     assert outcome.code == 0 and json.loads(outcome.out)["n"] == 6
     outcome = command("evaluate", run)
-    assert outcome.code == 2 and "name some to evaluate on" in outcome.error
+    assert outcome.code == 2 and "name some: resnets evaluate" in outcome.error
     before = fingerprint(run)
     outcome = command("train", "--resume", "--out", run)
     assert outcome.code == 2 and "no training to resume" in outcome.error

@@ -18,6 +18,7 @@ import torch
 from commandline import ENVIRONMENT
 from PIL import Image
 from small import SPEC, small_state
+from torch.nn import functional
 
 from resnets import cli
 from resnets.data import WorkerDiedError, choose_preprocessing, load_split, open_source, train_batches
@@ -122,7 +123,7 @@ def test_on_the_way_the_steps_before_are_kept_and_gone_on_from(tmp_path, monkeyp
     words = ["train", "digits", "--arch", str(spec), "--epochs", "1", "--deterministic", "--set", "batch_size=128"]
     assert cli.main([*words, "--out", str(tmp_path / "whole"), "--json"]) == 0
     whole = json.loads(capsys.readouterr().out)["weights_sha256"]
-    real, steps = step.functional.cross_entropy, []
+    real, steps = functional.cross_entropy, []
 
     def third(*args, **options):
         steps.append(1)
@@ -130,7 +131,7 @@ def test_on_the_way_the_steps_before_are_kept_and_gone_on_from(tmp_path, monkeyp
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         return real(*args, **options)
 
-    monkeypatch.setattr(step.functional, "cross_entropy", third)
+    monkeypatch.setattr(functional, "cross_entropy", third)
     assert cli.main([*words, "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert "kept as step 2 left it; go on with: resnets train --resume --out" in said

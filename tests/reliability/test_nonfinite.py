@@ -81,7 +81,7 @@ def until(records, stop, state, change):
 
 def in_the_loss(state, monkeypatch):
     real = functional.cross_entropy
-    monkeypatch.setattr(step.functional, "cross_entropy", lambda *args, **options: real(*args, **options) * math.nan)
+    monkeypatch.setattr(functional, "cross_entropy", lambda *args, **options: real(*args, **options) * math.nan)
     return ["the loss of step 6 is not finite"]
 
 
