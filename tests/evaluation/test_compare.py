@@ -231,6 +231,7 @@ def test_temperatures_scale_what_is_evaluated_and_predicted(
     assert probability == pytest.approx(found.cases.confidence[0], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_regressions_are_compared_by_their_errors(tmp_path: Path) -> None:
     generator = np.random.default_rng(4)
     rows = [f"{x:.3f},{10 + x:.3f}" for x in generator.normal(size=120)]

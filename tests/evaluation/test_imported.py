@@ -141,6 +141,7 @@ def test_a_network_without_a_name_is_loaded_by_its_shape(tmp_path: Path) -> None
     assert "has no name there" in loading_line(run.spec, "timm", tmp_path / "back.pth")
 
 
+@pytest.mark.slow
 def test_keras_weights_have_keras_habits(file: Path, tmp_path: Path) -> None:
     torch.save(foreign("resnet50", num_classes=3).state_dict(), tmp_path / "k.pth")
     run = import_weights(tmp_path / "k.pth", tmp_path / "run", origin="keras", classes=["a", "b", "c"])
@@ -237,6 +238,7 @@ def test_the_weights_of_a_run_are_not_imported_anew(imported: Run, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_other_channels_are_refused_or_grey(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     for channels in (1, 4):

@@ -18,6 +18,7 @@ def drawn(tmp_path, what, **options):
     return Drawn(resnets.draw(what, tmp_path / "drawing.svg", **options))
 
 
+@pytest.mark.slow
 def test_the_same_drawing_has_the_same_bytes(tmp_path):
     command = "import resnets, sys; resnets.draw(['resnet20', 'resnet110'], sys.argv[1])"
     for suffix in ("svg", "png", "pdf"):

@@ -39,6 +39,7 @@ def test_words_that_cannot_be_read_are_seen():
     ],
     ids=" ".join,
 )  # fmt: skip
+@pytest.mark.slow
 def test_every_word_of_whole_networks_can_be_read(names):
     assert complaints(side_by_side(seen(*names))) == []
 
@@ -47,6 +48,7 @@ SHORTCUTS = ["A", "B", "C", "D", "none", "scaling:0.3,0.7", "exclusive-gating", 
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
+@pytest.mark.slow
 def test_every_word_of_close_ups_can_be_read(shortcut):
     names = [f"resnet{depth},shortcut={shortcut},ordering={word}" for depth in (14, 20) for word in ORDERINGS]
     found = seen(*(name.replace("resnet20", "resnet20-bottleneck") for name in names))

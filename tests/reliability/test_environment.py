@@ -148,6 +148,7 @@ def digest(run):
     return json.loads((run / "run.json").read_text())["weights"]["sha256"]
 
 
+@pytest.mark.slow
 def test_with_everything_unusual_and_every_stream_closed_the_run_is_the_same(plain, place, tmp_path):
     odd = SETTINGS["all at once"]
     run = tmp_path / odd.folder / "run 1"

@@ -141,6 +141,7 @@ def test_a_disk_that_is_full_for_a_while_pauses_saving_and_not_the_training(undi
     assert verify_run(tmp_path / "run").ok
 
 
+@pytest.mark.slow
 def test_a_disk_that_stays_full_ends_in_one_line_with_what_was_kept(undisturbed, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "PATIENCE", 1.0)
     run = tmp_path / "run"

@@ -40,6 +40,7 @@ PREPROCESSING = Preprocessing(8, 3, (0.5,) * 3, (0.5,) * 3)
 
 
 @LINUX
+@pytest.mark.slow
 def test_broken_images_are_used_or_listed(tmp_path: Path) -> None:
     _account(tmp_path, int(os.environ.get("RESNETS_IMAGES_SHORT", "240")), "short")
 

@@ -62,6 +62,7 @@ def asked(tmp_path, how, room, batch, number):
     return fits
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_ends_in_advice_with_numbers(tmp_path):
     assert asked(tmp_path, "unforeseen", 200, 1024, 0)
 

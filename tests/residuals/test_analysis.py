@@ -194,6 +194,7 @@ def test_one_outlier_is_named_also_far_out_in_the_predictors():
 
 
 @pytest.mark.parametrize("cases", [100, 1000])
+@pytest.mark.slow
 def test_curves_of_other_shapes_are_straightened(cases):
     shapes = {
         "exponential": lambda x: np.exp(2 * x - 3),

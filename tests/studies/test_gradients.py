@@ -123,6 +123,7 @@ def test_a_diagnosis_names_the_units_of_the_initial_and_the_trained_weights(plai
     assert sum(first["units"][first["where"] :]) <= -2 < sum(first["units"][first["where"] + 1 :])
 
 
+@pytest.mark.slow
 def test_of_imported_weights_the_trained_ones_alone_are_diagnosed(plain, tmp_path):
     run, _, _ = plain
     weights = tmp_path / "weights.safetensors"
@@ -171,6 +172,7 @@ def test_a_retrofit_differs_from_its_run_in_the_shortcuts_alone(plain):
     assert study.analyse(settings, blind).findings[-1].words.startswith("Not decided: 1 of 3 seeds")
 
 
+@pytest.mark.slow
 def test_a_healthy_run_is_retrofitted_only_when_it_is_said_how_much(tmp_path):
     run = trained(tmp_path / "run", "plain8", consume)
     with pytest.raises(InputError, match="healthy"):

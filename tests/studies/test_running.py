@@ -107,6 +107,7 @@ def test_what_is_in_the_folder_is_not_mixed_with_another_study(whole):
             planning.make_plan(**{"name": "degradation", **asked}, out=whole)
 
 
+@pytest.mark.slow
 def test_killed_and_continued_a_study_ends_with_the_same_runs(whole, tmp_path):
     out = tmp_path / "killed"
     process = start(out, 1)

@@ -134,6 +134,7 @@ def test_low_memory_is_not_compiled_and_nothing_else_is_called_memory(monkeypatc
         choose_execution(device="cpu", memory="tiny")
 
 
+@pytest.mark.slow
 def test_a_run_records_it_follows_it_when_resumed_and_ends_in_the_same_weights(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
     for number in range(24):
@@ -182,6 +183,7 @@ def test_resnet_1202_trains_at_batch_128_in_under_three_gibibytes():
     assert int(re.search(r"\d+", done.stdout)[0]) * 1024 < 3 * 2**30
 
 
+@pytest.mark.slow
 def test_the_process_takes_as_much_less_as_foreseen():
     peak = {}
     for memory in ("normal", "low"):

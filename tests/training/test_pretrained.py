@@ -36,6 +36,7 @@ def plan(source: str, weights: str | Path, **changes: object):
     return make_plan(source, weights=weights, **{**settings, **changes})
 
 
+@pytest.mark.slow
 def test_a_run_of_colour_images_starts_training_on_grey_ones(tmp_path: Path) -> None:
     finished_run(tmp_path / "old")
     notes: list[str] = []
@@ -121,6 +122,7 @@ def test_the_stem_is_that_of_the_weights_and_small_images_are_told_of(
     assert not any("--size enlarges" in note for note in plan(source, "torchvision:resnet18", size=72).notes)
 
 
+@pytest.mark.slow
 def test_a_run_started_from_weights_resumes_from_its_own_record(tmp_path: Path) -> None:
     finished_run(tmp_path / "old", "resnet8")
     make = {"arch": "resnet8", "recipe": "finetune", "overrides": STILL, "display": list}

@@ -39,6 +39,7 @@ def test_weights_of_another_network_are_refused_by_key(other, words):
         start_from(create(other), source.state_dict())
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_another(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)

@@ -91,6 +91,7 @@ def test_a_network_without_such_a_stem_is_refused():
         check_stem(build(spec("resnet8", norm="weight")))
 
 
+@pytest.mark.slow
 def test_a_speedrun_that_is_resumed_ends_in_the_same_weights(tmp_path):
     settings = {"batch_size": 128, "epochs": 2, "ema": 0.9}
     arch = SPEC.replace(widths=(8, 16, 16), stem_width=18)
