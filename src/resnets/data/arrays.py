@@ -1,11 +1,13 @@
-"""Arrays for batches, used again as soon as nobody holds what was made in them."""
+"""Arrays for batches: used again as soon as nobody holds what was made in them, and brought to where they belong."""
 
 from __future__ import annotations
 
 import weakref
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 _KEPT = 3  # one that is trained on, one that is made, and one to spare
 
@@ -27,3 +29,10 @@ class Arrays:
         given = whole[...]
         self._kept = [(whole, weakref.ref(given)), *self._kept][:_KEPT]
         return given
+
+
+def onto(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device. From ordinary memory it would wait for what a GPU still has to do; not from pinned."""
+    if device.type != "cuda" or tensor.device == device:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resnets.data.arrays import onto
 from resnets.data.geometry import crop_boxes, crop_offsets, flip_bits, pad_crop, resized_crop
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.random import Stream, words
@@ -113,7 +114,7 @@ def move(
         side = np.full(len(indices), images.shape[-1])
         images = resized_crop(images, crop_boxes(seed, epoch, indices, side, side, augmentation.scale))
     if flips is not None:
-        mask = torch.from_numpy(flips).to(images.device).view(-1, 1, 1, 1)
+        mask = onto(torch.from_numpy(flips), images.device).view(-1, 1, 1, 1)
         images = torch.where(mask, images.flip(-1), images)
     return images
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from resnets.data.arrays import onto
 from resnets.data.random import Stream, draws
 
 TRIES = 10  # of a crop's area and shape before the fallback, as in torchvision
@@ -35,18 +36,18 @@ def pad_crop(
     batch, channels, side, _ = images.shape
     device = images.device
     if fill is None:
-        source = torch.from_numpy(np.pad(np.arange(side), padding, mode="reflect")).to(device)
+        source = onto(torch.from_numpy(np.pad(np.arange(side), padding, mode="reflect")), device)
     else:
-        colour = torch.tensor(fill, dtype=images.dtype, device=device).view(1, channels, 1, 1)
+        colour = onto(torch.tensor(fill, dtype=images.dtype), device).view(1, channels, 1, 1)
         whole = side + 2 * padding
         padded = colour.expand(batch, channels, whole, whole).contiguous()
         padded[:, :, padding : padding + side, padding : padding + side] = images
         images, source = padded, torch.arange(whole, device=device)
-    start = torch.from_numpy(offsets).to(device)
+    start = onto(torch.from_numpy(offsets), device)
     grid = torch.arange(side, device=device)
     rows, columns = source[start[:, :1] + grid], source[start[:, 1:] + grid]
     if flips is not None:
-        columns = torch.where(torch.from_numpy(flips).to(device)[:, None], columns.flip(1), columns)
+        columns = torch.where(onto(torch.from_numpy(flips), device)[:, None], columns.flip(1), columns)
     place = (rows[:, :, None] * images.shape[-1] + columns[:, None, :]).view(batch, 1, side * side)
     pixels = images.reshape(batch, channels, -1).gather(2, place.expand(batch, channels, side * side))
     return pixels.view(batch, channels, side, side)
@@ -131,7 +132,7 @@ def resized_crop(images: Tensor, boxes: NDArray[np.int64]) -> Tensor:
     `F.interpolate(mode="bilinear", align_corners=False)`, with bytes rounded, for the whole batch at once.
     """
     batch, channels, side, _ = images.shape
-    box = torch.from_numpy(boxes).to(images.device)
+    box = onto(torch.from_numpy(boxes), images.device)
     grid = torch.arange(side, device=images.device, dtype=torch.float32) + 0.5
 
     def lerp(values: Tensor, start: Tensor, length: Tensor, dim: int) -> Tensor:

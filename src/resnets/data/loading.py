@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnets.data.arrays import Arrays
+from resnets.data.arrays import Arrays, onto
 from resnets.data.augmentation import Augmentation, move
 from resnets.data.encoding import TableEncoding
 from resnets.data.making import Making, made
@@ -94,7 +94,7 @@ def train_batches(
         moved = None
         if mean_image is not None:
             # The mean goes where augmentation takes the pixels, so that what padding adds is exactly zero.
-            moved = mean_image.to(pixels.device).expand(pixels.shape)
+            moved = onto(mean_image, pixels.device).expand(pixels.shape)
             moved = move(moved, indices, augmentation, preprocessing, seed=seed, epoch=epoch)
         images = preprocessing.normalise(pixels, memory_format, mean=moved, arrays=arrays)
         if size is not None and size != images.shape[-1]:
@@ -102,7 +102,7 @@ def train_batches(
         if augmentation.erasing:
             images = erase(images, indices, augmentation.erasing, seed=seed, epoch=epoch)
         chosen = torch.from_numpy(indices)
-        targets = data.labels[chosen.to(data.labels.device)]
+        targets = data.labels[onto(chosen, data.labels.device)]
         if mixing and targets.is_floating_point():
             raise InputError("mixup and cutmix mix classes, which a regression has none of; use mixup=0 and cutmix=0")
         if mixing:
@@ -132,7 +132,7 @@ def eval_batches(
     making, arrays = Making(data, preprocessing, None, 0, 0), Arrays()
     for pixels, indices in made(making, chunks, workers, memory_format):
         chosen = torch.from_numpy(indices)
-        targets = data.labels[chosen.to(data.labels.device)]
+        targets = data.labels[onto(chosen, data.labels.device)]
         yield Batch(preprocessing.normalise(pixels, memory_format, arrays=arrays), targets, chosen)
 
 
@@ -141,5 +141,5 @@ def _of_rows(data: Packed | Streamed | Rows, chunks: Sequence[NDArray[np.int64]]
         raise InputError(f"{data.name(0)} is an image, and the network takes rows of a table; give a table")
     for indices in chunks:
         chosen = torch.from_numpy(indices)
-        there = chosen.to(data.labels.device)
+        there = onto(chosen, data.labels.device)
         yield Batch(data.features[there], data.labels[there], chosen)

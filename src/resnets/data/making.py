@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from resnets.data.arrays import onto
 from resnets.data.augmentation import Augmentation, augment
 from resnets.data.decoding import UnreadableImage
 from resnets.data.geometry import crop_numbers, flip_bits
@@ -50,7 +51,7 @@ class Making(Dataset[Any]):
         return pixels.transpose(0, 3, 1, 2)
 
     def packed(self, images: Tensor, indices: NDArray[np.int64]) -> Tensor:
-        return self._augmented(images[torch.from_numpy(indices).to(images.device)], indices, cropped=False)
+        return self._augmented(images[onto(torch.from_numpy(indices), images.device)], indices, cropped=False)
 
     def fill(self, data: Streamed, indices: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
         """Write views of the images at `indices` into `pixels`, uint8 [B, S, S, C], augmented.

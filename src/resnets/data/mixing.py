@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resnets.data.arrays import onto
 from resnets.data.augmentation import Augmentation
 from resnets.data.geometry import TRIES, random_boxes
 from resnets.data.random import Stream, draws
@@ -21,7 +22,7 @@ def erase(images: Tensor, indices: NDArray[np.int64], probability: float, *, see
     sides = np.full(len(indices), side)
     boxes, fits = random_boxes(numbers[:, 1:], sides, sides, *_ERASED)
     boxes[~(fits & (numbers[:, 0] < probability)), 2:] = 0
-    left, top, width, height = torch.from_numpy(boxes).to(images.device).view(-1, 4, 1).unbind(1)
+    left, top, width, height = onto(torch.from_numpy(boxes), images.device).view(-1, 4, 1).unbind(1)
     grid = torch.arange(side, device=images.device)
     rows, columns = (grid >= top) & (grid < top + height), (grid >= left) & (grid < left + width)
     return images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from resnets.data.arrays import Arrays
+from resnets.data.arrays import Arrays, onto
 from resnets.data.decoding import to_grey_or_rgb
 from resnets.data.reduced import Reduced
 from resnets.errors import InputError, nearest
@@ -200,8 +200,9 @@ class Preprocessing:
         std = torch.tensor(self.std, dtype=torch.float64).view(-1, 1, 1)
         if mean is None:
             mean = self.mean_pixels()
-        middle = torch.tensor(self.mean, dtype=torch.float64).view(-1, 1, 1) if mean is None else mean.double().cpu()
-        scale, shift = ((1 / (255 * std)).float().to(batch.device), (middle / std).float().to(batch.device))
+        middle = torch.tensor(self.mean, dtype=torch.float64).view(-1, 1, 1) if mean is None else mean.double()
+        scale = onto((1 / (255 * std)).float(), batch.device)
+        shift = onto((middle / onto(std, middle.device)).float(), batch.device)
         if batch.device.type == "cpu" and mean is None:
             return _normalised(batch, scale, shift, memory_format, arrays or Arrays())
         real = batch.to(torch.float32, copy=True).mul_(scale).sub_(shift)

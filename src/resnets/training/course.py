@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from resnets import manifest
-from resnets.data import Packed, Rows, eval_batches, steps_per_epoch
+from resnets.data import eval_batches, steps_per_epoch
 from resnets.errors import InputError
 from resnets.evaluation import evaluate
 from resnets.evaluation.regression import evaluate_numbers
@@ -22,6 +22,7 @@ from resnets.models import build, pretrained, start_from
 from resnets.models import told as start_note
 from resnets.training import checkpoint, folder
 from resnets.training.checkpoint import State
+from resnets.training.device import placed
 from resnets.training.ending import finish
 from resnets.training.finite import NonFiniteError
 from resnets.training.keeping import PATIENCE, STOP_PATIENCE, Saving, UnwrittenError, described, insist
@@ -150,9 +151,8 @@ def _training(plan: Plan, state: State, judge: nn.Module, saving: Saving, stop: 
         yield Record("note", message=f"begins as a linear model: validation RMSE {begun['rmse']:.4g}{unit}")
     per_epoch = steps_per_epoch(len(plan.train), plan.recipe.batch_size * plan.recipe.accumulate)
     for record in fit(
-        state, data=plan.train.to(device) if isinstance(plan.train, Packed | Rows) else plan.train,
-        preprocessing=plan.preprocessing, recipe=plan.recipe, execution=plan.execution, seed=plan.seed,
-        num_classes=len(plan.source.classes), workers=plan.workers,
+        state, data=placed(plan.train, device), preprocessing=plan.preprocessing, recipe=plan.recipe,
+        execution=plan.execution, seed=plan.seed, num_classes=len(plan.source.classes), workers=plan.workers,
         validate=judged_by if plan.validation is not None else None, interruptible=stop.at_once,
     ):  # fmt: skip
         if record.kind == "note":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from resnets.data import free_memory
+from resnets.data import Packed, Rows, Streamed, free_memory
 from resnets.errors import InputError
 from resnets.evaluation import pick_device
 from resnets.evaluation.device import multiplies_bf16
@@ -33,6 +33,7 @@ class Execution:
     compiled: bool
     deterministic: bool
     memory: str = "normal"  # `low`: what the units keep for the backward pass is dropped and computed again
+    captured: bool = False  # whole steps are recorded, and launched at once (captured.py)
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -85,6 +86,8 @@ def choose_execution(
         device=str(place), precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
         compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic and memory == "normal",
         deterministic=deterministic, memory=memory,
+        # fp16's scaler decides on the host, and what is computed twice sets the generators back.
+        captured=kind == "cuda" and precision != "fp16" and memory == "normal" and not deterministic,
     )  # fmt: skip
 
 
@@ -104,6 +107,38 @@ def determinism(enabled: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before)
         torch.backends.cudnn.benchmark = benchmark
+
+
+@contextlib.contextmanager
+def tuned(execution: Execution) -> Iterator[None]:
+    """Within it, a GPU tries which of its convolutions are fastest, and multiplies fp32 with TF32's ten bits.
+
+    Convolutions do that by torch's own default. Not where runs are to be deterministic.
+    """
+    if execution.deterministic or torch.device(execution.device).type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+
+
+HELD = 0.4  # of a GPU's free memory, for data; the rest is for the step
+
+
+def placed(data: Packed | Rows | Streamed, device: str) -> Packed | Rows | Streamed:
+    """The training data where its batches are best made: on the device, if it lies in memory and takes little there."""
+    if isinstance(data, Streamed):
+        return data
+    size = (data.images if isinstance(data, Packed) else data.features).nbytes
+    if torch.device(device).type == "cuda" and size > HELD * torch.cuda.mem_get_info(device)[0]:
+        return data
+    return data.to(device)
 
 
 ADVISED = 0.6  # of the room for activations: kernels take some while they run, and the room is never in one piece

@@ -36,14 +36,18 @@ class Blame:
 
 
 class Buffers:
-    """Running statistics change in the forward pass, before it is known whether the step counts: they can go back."""
+    """Running statistics change in the forward pass, before it is known whether the step counts: they can go back.
 
-    def __init__(self, net: nn.Module) -> None:
-        found = list(net.named_buffers())
-        self.floating = [buffer for _, buffer in found if buffer.is_floating_point()]
-        others = [buffer for _, buffer in found if not buffer.is_floating_point()]
+    So can `also` whatever else changes before it is known.
+    """
+
+    def __init__(self, net: nn.Module, also: Iterable[Tensor] = ()) -> None:
+        self.floating = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+        found = [tensor.detach() for tensor in (*net.buffers(), *also)]
+        floating = [tensor for tensor in found if tensor.is_floating_point()]
+        others = [tensor for tensor in found if not tensor.is_floating_point()]
         self.pairs = [
-            (group, [buffer.clone() for buffer in group]) for group in (self.floating, others) if group
+            (group, [tensor.clone() for tensor in group]) for group in (floating, others) if group
         ]  # by type, so that each group is copied at once
 
     def remember(self) -> None:

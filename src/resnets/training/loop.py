@@ -12,7 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnets.data import Preprocessing, Rows, TableEncoding, WorkerDiedError, seed_of, steps_per_epoch, train_batches
+from resnets.data import (
+    Preprocessing,
+    Rows,
+    Streamed,
+    TableEncoding,
+    WorkerDiedError,
+    seed_of,
+    steps_per_epoch,
+    train_batches,
+)
+from resnets.training.captured import Ahead, Captured
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers, NonFiniteError, infinite
@@ -112,7 +122,9 @@ def fit(
     if execution.compiled:
         torch._dynamo.config.suppress_errors = True  # a machine whose compiler fails trains all the same, uncompiled
         compute = torch.compile(state.net, dynamic=False)
-    buffers, deaths = Buffers(state.net), (-1, 0)  # at which step workers died, and how often
+    captured = Captured(compute, state, recipe, execution) if execution.captured else None
+    buffers = captured.before if captured else Buffers(state.net)
+    deaths = (-1, 0)  # at which step workers died, and how often
     progress = state.progress
     while True:
         if "due" in progress:  # an epoch is over, and its record is not yet given: also after an interruption there
@@ -134,10 +146,14 @@ def fit(
         end = min(total, (epoch + 1) * per_epoch)
         sides = (k for k in range(state.step, end) if image_side(recipe, k, total, full) != side)
         until = next(sides, end)
-        batches = train_batches(
-            data, preprocessing=preprocessing, augmentation=recipe.augmentation, batch_size=batch_size, seed=seed,
-            epoch=epoch, start=start, size=side, num_classes=num_classes, workers=workers,
-            memory_format=execution.memory_format,
+        batches = Ahead(
+            train_batches(
+                data, preprocessing=preprocessing, augmentation=recipe.augmentation, batch_size=batch_size, seed=seed,
+                epoch=epoch, start=start, size=side, num_classes=num_classes, workers=workers,
+                memory_format=execution.memory_format,
+            ),
+            # What is decoded is decoded ahead anyway, and that may fail, which belongs to its own step.
+            early=not workers and not isinstance(data, Streamed),
         )  # fmt: skip
         if start == 0:
             progress.update(loss=0.0, correct=0, seen=0)
@@ -152,7 +168,8 @@ def fit(
                     batch = next(batches)
                     # Dropout draws from torch's generator: seeding it by the step keeps resumed runs on the same path.
                     torch.manual_seed(seed_of(seed, state.step))
-                    loss, score, norm = gradients(compute, batch, state, recipe, execution, data, buffers)
+                    if not captured:
+                        loss, score, norm = gradients(compute, batch, state, recipe, execution, data, buffers)
             except WorkerDiedError as death:
                 # Nothing of the step was computed. Its batch is a function of the step, so it is made again.
                 deaths = (state.step, deaths[1] + 1 if deaths[0] == state.step else 1)
@@ -164,7 +181,10 @@ def fit(
                 buffers.put_back()
                 raise
             state.whole = False
-            update(state, recipe, norm)
+            if captured:
+                loss, score = captured.step(batch, data, batches.prepare)
+            else:
+                update(state, recipe, norm)
             count = len(batch.indices)
             _count(state, recipe, loss, score, count)
             if state.step == end:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
 
     Each iteration is x = (a I + b g + c g g) x with g = x x^T. The factors are polynomials of the first g, so they are
     multiplied with each other, small as they are, and with x only once: half the work for a 3x3 filter's matrix.
+    Its rounding is lost in what three iterations leave undone, so bf16 will do where it is fast.
     """
     a, b, c = _ORTHOGONALISING
     x = matrix / (torch.linalg.matrix_norm(matrix)[..., None, None] + 1e-7)
@@ -53,6 +54,13 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
+    def begin(self, weights: Sequence[Tensor]) -> None:
+        """Take the norms of filter banks that have not been updated yet as the ones to keep."""
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight] = {"momentum": torch.zeros_like(weight), "norm": weight.norm()}
+
+    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update every filter bank that has a gradient."""
         for group in self.param_groups:
@@ -64,15 +72,14 @@ class Muon(torch.optim.Optimizer):
                 self._update(weights, group["lr"], group["momentum"])
 
     def _update(self, weights: list[Tensor], rate: float, momentum: float) -> None:
-        for weight in weights:
-            if not self.state[weight]:
-                self.state[weight] = {"momentum": torch.zeros_like(weight), "norm": weight.norm()}
+        self.begin(weights)
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         velocities = [self.state[weight]["momentum"] for weight in weights]
         torch._foreach_mul_(velocities, momentum)
         torch._foreach_add_(velocities, gradients)
         updates = torch.stack(torch._foreach_add(gradients, velocities, alpha=momentum))
-        updates = orthogonalised(updates.flatten(2)).view_as(updates)
+        matrices = updates.flatten(2)
+        updates = orthogonalised(matrices.bfloat16() if matrices.is_cuda else matrices).to(updates).view_as(updates)
         norms = torch.stack([self.state[weight]["norm"] for weight in weights])
         rank = min(len(weights[0]), weights[0][0].numel())
         updates *= (norms * (rate / rank**0.5)).view(-1, *[1] * weights[0].dim())
@@ -112,4 +119,8 @@ def set_rates(optimisers: list[torch.optim.Optimizer], recipe: Recipe, factor: f
     for optimiser in optimisers:
         peak = recipe.filter_rate if isinstance(optimiser, Muon) else recipe.learning_rate
         for group in optimiser.param_groups:
-            group["lr"] = peak * factor * group.get("factor", 1.0)
+            rate = peak * factor * group.get("factor", 1.0)
+            if isinstance(group["lr"], Tensor):  # where a recorded step looks for it
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate

@@ -159,7 +159,7 @@ def make_plan(
         "deterministic": deterministic, "precision": execution.precision,
         "execution": {
             "device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled,
-            "memory": execution.memory,
+            "memory": execution.memory, "captured": execution.captured,
         },
         "parameters": sum(weight.numel() for weight in shadow.parameters()),
         "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),

@@ -19,7 +19,7 @@ from resnets.files import LOCK, make_folder
 from resnets.models.allocator import keeping_freed
 from resnets.training import folder, lock
 from resnets.training.course import course
-from resnets.training.device import determinism
+from resnets.training.device import determinism, tuned
 from resnets.training.loop import Record
 from resnets.training.plan import Plan, make_plan
 from resnets.training.recipe import Recipe
@@ -149,7 +149,8 @@ def train(
         if unlocked:
             plan = replace(plan, notes=(*plan.notes, unlocked))
         ours = plan.execution
-        with determinism(ours.deterministic), keeping_freed(ours.device == "cpu" and ours.memory == "normal"):
+        freed = ours.device == "cpu" and ours.memory == "normal"
+        with determinism(ours.deterministic), tuned(ours), keeping_freed(freed):
             display(course(plan, resume, stop))
         return Run.open(plan.path)
 

@@ -46,28 +46,12 @@ def gradients(
         NonFiniteError: something is not finite, or the update could overflow; the weights are untouched.
     """
     device = torch.device(execution.device)
+    total_loss, score = backward(compute, batch.images, batch.targets, state, recipe, execution)
     parameters = [weight for weight in state.net.parameters() if weight.requires_grad]
-    for weight in parameters:
-        weight.grad = None
-    total_loss = torch.zeros((), device=device)
-    score = torch.zeros((), device=device, dtype=torch.float32 if recipe.of_numbers else torch.long)
-    count = len(batch.indices)
-    for images, targets in _parts(batch, recipe):
-        images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
-        with torch.autocast(device.type, execution.autocast, enabled=execution.autocast is not None):
-            logits = compute(images)
-        loss = mean_loss(logits.float(), targets, recipe) * (len(images) / count)
-        (state.scaler.scale(loss) if state.scaler else loss).backward()
-        total_loss += loss.detach()
-        if recipe.of_numbers:
-            score += squared_errors(logits.detach().float(), targets)
-        else:
-            truth = targets if targets.dim() == 1 else targets.argmax(1)
-            score += (logits.detach().argmax(1) == truth).sum()
     # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps. But where
     # they overflow without having been scaled up, scaling them down for ever would hide it.
     checked = state.scaler is None or state.scaler.get_scale() <= SMALLEST_SCALE
-    norm = _norm(parameters) if checked else torch.zeros((), device=device)
+    norm = total_norm(parameters) if checked else torch.zeros((), device=device)
     sizes = [total_loss, score, norm, *(length(group).to(device) for group in (
         buffers.floating, state.net.parameters(), momenta(state.optimisers)
     ))]  # fmt: skip
@@ -78,16 +62,45 @@ def gradients(
     if not (abs(batch_loss) < infinity and size < infinity and statistics < infinity) or overflows(
         weights, moments, size, state.optimisers
     ):
-        raise _refusal(batch, state, recipe, execution, data, buffers, batch_loss)
+        raise refusal(batch, state, recipe, execution, data, buffers, batch_loss)
     return batch_loss, right if recipe.of_numbers else int(right), size
 
 
-def _parts(batch: Batch, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
-    parts = -(-len(batch.indices) // recipe.batch_size)  # of even sizes: batch normalisation needs more than one image
-    return zip(batch.images.tensor_split(parts), batch.targets.tensor_split(parts), strict=True)
+def backward(
+    compute: Callable[[Tensor], Tensor],
+    images: Tensor,
+    targets: Tensor,
+    state: State,
+    recipe: Recipe,
+    execution: Execution,
+) -> tuple[Tensor, Tensor]:
+    """Give the weights the gradients of a batch; returns its mean loss and its score, which nothing waited for."""
+    device = torch.device(execution.device)
+    for weight in state.net.parameters():
+        weight.grad = None
+    total_loss = torch.zeros((), device=device)
+    score = torch.zeros((), device=device, dtype=torch.float32 if recipe.of_numbers else torch.long)
+    for part, answers in _parts(images, targets, recipe):
+        part, answers = part.to(device, non_blocking=True), answers.to(device, non_blocking=True)
+        with torch.autocast(device.type, execution.autocast, enabled=execution.autocast is not None):
+            logits = compute(part)
+        loss = mean_loss(logits.float(), answers, recipe) * (len(part) / len(images))
+        (state.scaler.scale(loss) if state.scaler else loss).backward()
+        total_loss += loss.detach()
+        if recipe.of_numbers:
+            score += squared_errors(logits.detach().float(), answers)
+        else:
+            truth = answers if answers.dim() == 1 else answers.argmax(1)
+            score += (logits.detach().argmax(1) == truth).sum()
+    return total_loss, score
 
 
-def _refusal(
+def _parts(images: Tensor, targets: Tensor, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+    parts = -(-len(images) // recipe.batch_size)  # of even sizes: batch normalisation needs more than one image
+    return zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
+
+
+def refusal(
     batch: Batch,
     state: State,
     recipe: Recipe,
@@ -101,7 +114,7 @@ def _refusal(
     gradient = blame_gradient(state.net)
     buffers.put_back()
     found, first = None, 0
-    for images, _ in _parts(batch, recipe):
+    for images, _ in _parts(batch.images, batch.targets, recipe):
         found = blame(state.net, images.to(execution.device), execution.autocast)
         if found:
             break
@@ -124,7 +137,8 @@ def _refusal(
     )
 
 
-def _norm(parameters: list[nn.Parameter]) -> Tensor:
+def total_norm(parameters: list[nn.Parameter]) -> Tensor:
+    """The Euclidean norm of all gradients together."""
     return torch.nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
 
 
@@ -144,14 +158,16 @@ def update(state: State, recipe: Recipe, norm: float) -> None:
             torch.nn.utils.clip_grads_with_norm_(parameters, recipe.clip, torch.tensor(norm))
         for optimiser in state.optimisers:
             optimiser.step()
-    if state.average is not None:
-        _average(state.average, state.net, average_decay(recipe.ema, state.step + 1))
+    move_average(state, recipe)
 
 
 @torch.no_grad()
-def _average(average: dict[str, Tensor], net: nn.Module, decay: float) -> None:
-    """Move the averaged weights and statistics towards those of now; what counts is copied."""
-    pairs = [(average[key], value) for key, value in net.state_dict().items()]
+def move_average(state: State, recipe: Recipe) -> None:
+    """Move the averaged weights and statistics, if there are any, towards those of now; what counts is copied."""
+    if state.average is None:
+        return
+    decay = average_decay(recipe.ema, state.step + 1)
+    pairs = [(state.average[key], value) for key, value in state.net.state_dict().items()]
     real = [pair for pair in pairs if pair[0].is_floating_point()]
     torch._foreach_lerp_([held for held, _ in real], [value for _, value in real], 1 - decay)
     counts = [pair for pair in pairs if not pair[0].is_floating_point()]
