@@ -2,7 +2,7 @@
 
 `Recording` stands for a CUDA graph: it remembers every operation of a step with the memory it works on, and does them
 again without any Python of ours. What was a number when a step was recorded stays that number, and asking a tensor for
-its value is refused, as on a GPU. The GPU's own graphs: test_gpu.py.
+its value is refused, as on a GPU. The last tests are the same with a GPU's own graphs.
 """
 
 from dataclasses import replace
@@ -33,7 +33,7 @@ RECIPES = {
 }
 
 
-def pictures(n=72):
+def pictures(n=48):
     generator = torch.Generator().manual_seed(0)
     made = torch.randint(0, 256, (n, 3, 16, 16), generator=generator, dtype=torch.uint8)
     return Packed(images=made, labels=torch.arange(n) % 3, names=tuple(f"picture{k}.png" for k in range(n)))
@@ -80,14 +80,15 @@ def replays(monkeypatch):
     return count
 
 
-def begin(recipe):
-    net = build(SPEC, seed=0).to(memory_format=torch.channels_last)
+def begin(recipe, device="cpu"):
+    net = build(SPEC, seed=0).to(device).to(memory_format=torch.channels_last)
     average = {key: value.clone() for key, value in net.state_dict().items()} if recipe.ema else None
     return State(net, make_optimisers(net, SPEC, recipe), average)
 
 
 def training(state, recipe, execution):
-    return fit(state, data=pictures(), preprocessing=PREPROCESSING, recipe=recipe, execution=execution, seed=0,
+    data = pictures().to(execution.device)
+    return fit(state, data=data, preprocessing=PREPROCESSING, recipe=recipe, execution=execution, seed=0,
                num_classes=3)  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def test_recorded_steps_train_as_plain_ones_do(replays, name):
     expected = list(training(plain, recipe, PLAIN))
     found = list(training(recorded, recipe, RECORDED))
     shapes = 2 if recipe.shrink < 1 else 1
-    assert len(replays) == 18 - shapes * captured.WARM_UP
+    assert len(replays) == 12 - shapes * captured.WARM_UP
     assert [record.step for record in found] == [record.step for record in expected]
     for one, other in zip(found, expected, strict=True):
         assert (one.loss, one.accuracy) == pytest.approx((other.loss, other.accuracy), rel=1e-5)
@@ -214,3 +215,54 @@ def test_bf16_is_enough_to_orthogonalise():
     exact, rounded = orthogonalised(matrix), orthogonalised(matrix.bfloat16()).float()
     assert torch.nn.functional.cosine_similarity(exact.flatten(), rounded.flatten(), dim=0) > 0.999
     assert np.ptp(torch.linalg.svdvals(rounded).numpy()) < 1.2 * np.ptp(torch.linalg.svdvals(exact).numpy())
+
+
+def on_a_gpu(test):
+    absent = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+    return pytest.mark.gpu(absent(test))
+
+
+GPU = replace(PLAIN, device="cuda")
+
+
+@on_a_gpu
+@pytest.mark.parametrize("form", [GPU, replace(GPU, compiled=True), replace(GPU, precision="bf16")], ids=str)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_gpus_graphs_train_as_plain_steps_do(monkeypatch, name, form):
+    recipe, recorded, count = RECIPES[name], captured._recorded, []
+    monkeypatch.setattr(captured, "_recorded", lambda *given: (count.append(1), recorded(*given))[1])
+    plain, graphs = begin(recipe, "cuda"), begin(recipe, "cuda")
+    expected = [record.loss for record in training(plain, recipe, form)]
+    found = [record.loss for record in training(graphs, recipe, replace(form, captured=True))]
+    assert len(count) == (2 if recipe.shrink < 1 else 1)
+    assert found == pytest.approx(expected, rel=0.05)
+    mine = tensors(graphs)
+    for key, value in tensors(plain).items():
+        difference = (mine[key].float() - value.float()).norm()
+        assert difference <= 0.05 * value.float().norm() + 1e-3, key
+
+
+@on_a_gpu
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_step_on_a_gpu_waits_only_for_its_own_figures(name):
+    recipe = RECIPES[name].replace(shrink=1.0)
+    records = training(begin(recipe, "cuda"), recipe, replace(GPU, captured=True))
+    try:
+        for record in records:
+            # Torch then refuses every implicit wait; the one that is left is for an event.
+            torch.cuda.set_sync_debug_mode("error" if record.kind == "step" and record.step in (4, 5) else 0)
+    finally:
+        torch.cuda.set_sync_debug_mode(0)
+
+
+@on_a_gpu
+def test_a_graphs_step_that_is_not_finite_is_taken_back_whole():
+    recipe = RECIPES["sgd"].replace(shrink=1.0)
+    state = begin(recipe, "cuda")
+    with pytest.raises(NonFiniteError, match="the loss of step 9"):  # noqa: PT012
+        for record in training(state, recipe, replace(GPU, captured=True)):
+            if record.step == 8:
+                state.net.fc.weight.data.fill_(3e38)
+                before = tensors(state)
+    for key, value in tensors(state).items():
+        assert torch.equal(value, before[key]), key
