@@ -179,7 +179,50 @@ def time_to_accuracy() -> str:
     return "\n".join([_table(head, rows), _made(made)]) if rows else NOTHING
 
 
+def gpu() -> str:
+    """Training on a GPU beside others on the same card; nothing before any was there."""
+    kept = read("gpu") or {}
+    lines: list[str] = []
+    if found := kept.get("throughput"):
+        each, peer = found["images_a_second"], found["peer"]
+        middle = {name: sorted(speeds)[len(speeds) // 2] for name, speeds in each.items()}
+        rows = [
+            f"| {name} | {speed:,.0f} | {min(each[name]):,.0f}–{max(each[name]):,.0f} |"
+            f" {found['first_steps_seconds'][name]:.0f} |"
+            for name, speed in middle.items()
+        ]
+        head = (
+            f"| {found['network']}, {found['batch']} x {found['side']}², {found['precision']} | images/s | least and"
+            f" most of {found['rounds']} rounds | seconds of the first {found['first_steps_seconds']['steps']} steps |"
+        )
+        lines += [_table(head, rows), ""]
+        amount, rate = found["bytes_an_image"] / 1e6, found["copied_bytes_a_second"] / 1e12
+        lines += [
+            f"Ours to {peer}: {_ratio(found['ratio'], 'of_medians')}. Of the traffic model, {amount:.0f} MB an image at the"
+            f" {rate:.2f} TB/s of a copy: {100 * found['share_of_traffic_model']:.0f} %.", "",
+        ]  # fmt: skip
+    rows = [
+        f"| {run['arch']}, recipe {run['recipe']['name']} | {run['recipe']['epochs']} | {kept[part]['n']} |"
+        f" {run['top1_mean']:.2f} | {run['top1_mirrored_mean']:.2f} | {run['seconds_mean']:.2f} |"
+        for part in ("accuracy", "speedrun")
+        for run in kept.get(part, {}).get("runs", ())
+    ]
+    if peer := kept.get("speedrun", {}).get("airbench94"):
+        rows.append(f"| airbench94 (Muon) | 8 | {peer['n']} | – | {peer['top1_six_views_mean']:.2f} with six views |"
+                    f" {peer['seconds_mean']:.2f} |")  # fmt: skip
+    if rows:
+        head = (
+            "| trained on all 50,000 | epochs | n | test top-1 % | the same, mean of picture and mirror image |"
+            " seconds of training |"
+        )
+        lines.append(_table(head, rows))
+    if not lines:
+        return ""
+    cards = ", ".join(dict.fromkeys(item["hardware"]["gpu"] for item in kept.values()))
+    return "\n".join(["## On a GPU", "", f"Card: {cards}.", "", *lines, _made(kept.values())])
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = MappingProxyType({
     "inference": inference, "int8": int8, "training": training, "photographs": photographs, "limits": limits,
-    "time-to-accuracy": time_to_accuracy,
+    "time-to-accuracy": time_to_accuracy, "gpu": gpu,
 })  # fmt: skip

@@ -33,7 +33,6 @@ from resnets.training.step import backward, move_average, refusal, total_norm
 WARM_UP = 3  # plain steps of a shape before it is recorded: they compile, choose convolutions and take workspaces
 
 
-
 class Ahead(Iterator[Batch]):
     """Batches of which the next can be made before it is asked for, where they may be made `early`."""
 
@@ -55,9 +54,7 @@ class Captured:
         before: what a step changes, as it was when last remembered.
     """
 
-    def __init__(
-        self, compute: Callable[[Tensor], Tensor], state: State, recipe: Recipe, execution: Execution
-    ) -> None:
+    def __init__(self, compute: Callable[[Tensor], Tensor], state: State, recipe: Recipe, execution: Execution) -> None:
         self.compute, self.state, self.recipe, self.execution = compute, state, recipe, execution
         self.device = torch.device(execution.device)
         for optimiser in state.optimisers:
@@ -146,8 +143,11 @@ class Captured:
             torch.nn.utils.clip_grads_with_norm_(trained, self.recipe.clip, norm)
         for optimiser in self.state.optimisers:
             optimiser.step()
-        sizes = [loss, score, norm, *(length(group) for group in (self.before.floating, self.weights, self.momenta))]
-        return torch.stack([size.float().to(self.device) for size in sizes])
+        nothing = torch.zeros((), device=self.device)  # of another device, it could not be recorded
+        sizes = [loss, score, norm, *(
+            length(group) if group else nothing for group in (self.before.floating, self.weights, self.momenta)
+        )]  # fmt: skip
+        return torch.stack([size.float() for size in sizes])
 
 
 def _recorded(work: Callable[[], Tensor], stream: torch.cuda.Stream | None) -> tuple[Callable[[], None], Tensor]:
