@@ -198,8 +198,8 @@ def gpu() -> str:
         lines += [_table(head, rows), ""]
         amount, rate = found["bytes_an_image"] / 1e6, found["copied_bytes_a_second"] / 1e12
         lines += [
-            f"Ours to {peer}: {_ratio(found['ratio'], 'of_medians')}. Of the traffic model, {amount:.0f} MB an image at the"
-            f" {rate:.2f} TB/s of a copy: {100 * found['share_of_traffic_model']:.0f} %.", "",
+            f"Ours to {peer}: {_ratio(found['ratio'], 'of_medians')}. Of the traffic model, {amount:.0f} MB an image at"
+            f" the {rate:.2f} TB/s of a copy: {100 * found['share_of_traffic_model']:.0f} %.", "",
         ]  # fmt: skip
     rows = [
         f"| {run['arch']}, recipe {run['recipe']['name']} | {run['recipe']['epochs']} | {kept[part]['n']} |"
