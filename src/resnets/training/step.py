@@ -161,13 +161,16 @@ def update(state: State, recipe: Recipe, norm: float) -> None:
     move_average(state, recipe)
 
 
-@torch.no_grad()
 def move_average(state: State, recipe: Recipe) -> None:
-    """Move the averaged weights and statistics, if there are any, towards those of now; what counts is copied."""
-    if state.average is None:
-        return
-    decay = average_decay(recipe.ema, state.step + 1)
-    pairs = [(state.average[key], value) for key, value in state.net.state_dict().items()]
+    """Move the averaged weights, if there are any, by a step."""
+    if state.average is not None:
+        _average(state.average, state.net, average_decay(recipe.ema, state.step + 1))
+
+
+@torch.no_grad()
+def _average(average: dict[str, Tensor], net: nn.Module, decay: float) -> None:
+    """Move the averaged weights and statistics towards those of now; what counts is copied."""
+    pairs = [(average[key], value) for key, value in net.state_dict().items()]
     real = [pair for pair in pairs if pair[0].is_floating_point()]
     torch._foreach_lerp_([held for held, _ in real], [value for _, value in real], 1 - decay)
     counts = [pair for pair in pairs if not pair[0].is_floating_point()]
