@@ -219,7 +219,8 @@ def test_bf16_is_enough_to_orthogonalise():
 
 def on_a_gpu(test):
     absent = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
-    return pytest.mark.gpu(absent(test))
+    advised = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's advice; a step not recorded is another's
+    return pytest.mark.gpu(absent(advised(test)))
 
 
 GPU = replace(PLAIN, device="cuda")

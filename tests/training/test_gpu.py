@@ -8,6 +8,7 @@ import resnets
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # torch's advice
 ]
 
 

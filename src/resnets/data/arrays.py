@@ -33,6 +33,6 @@ class Arrays:
 
 def onto(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on a device. From ordinary memory it would wait for what a GPU still has to do; not from pinned."""
-    if device.type != "cuda" or tensor.device == device:
+    if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
