@@ -227,7 +227,9 @@ GPU = replace(PLAIN, device="cuda")
 
 
 @on_a_gpu
-@pytest.mark.parametrize("form", [GPU, replace(GPU, compiled=True), replace(GPU, precision="bf16")], ids=["fp32", "compiled", "bf16"])
+@pytest.mark.parametrize(
+    "form", [GPU, replace(GPU, compiled=True), replace(GPU, precision="bf16")], ids=["fp32", "compiled", "bf16"]
+)
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_gpus_graphs_train_as_plain_steps_do(monkeypatch, name, form):
     recipe, recorded, count = RECIPES[name], captured._recorded, []
