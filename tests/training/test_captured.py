@@ -107,13 +107,35 @@ def test_recorded_steps_train_as_plain_ones_do(replays, name):
     expected = list(training(plain, recipe, PLAIN))
     found = list(training(recorded, recipe, RECORDED))
     shapes = 2 if recipe.shrink < 1 else 1
-    assert len(replays) == 12 - shapes * captured.WARM_UP
+    assert len(replays) == 12 - shapes * captured.WARM_UP + shapes  # one of each shape is the proof
     assert [record.step for record in found] == [record.step for record in expected]
     for one, other in zip(found, expected, strict=True):
         assert (one.loss, one.accuracy) == pytest.approx((other.loss, other.accuracy), rel=1e-5)
     mine = tensors(recorded)
     for key, value in tensors(plain).items():
         torch.testing.assert_close(mine[key], value, rtol=1e-4, atol=1e-6, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_a_recording_that_does_something_else_is_not_used(monkeypatch):
+    def recorded(work, stream):
+        sizes = work()
+        step = work.func.__self__
+        step.before.put_back()
+
+        def replay():
+            for weight in step.weights:
+                weight.data.mul_(0.9)
+
+        return replay, sizes
+
+    monkeypatch.setattr(captured, "_recorded", recorded)
+    plain, other = begin(RECIPES["sgd"]), begin(RECIPES["sgd"])
+    expected = list(training(plain, RECIPES["sgd"], PLAIN))
+    with pytest.warns(RuntimeWarning, match="changed the weights otherwise"):
+        found = list(training(other, RECIPES["sgd"], RECORDED))
+    assert [record.loss for record in found] == pytest.approx([record.loss for record in expected], rel=1e-5)
+    mine = tensors(other)
+    assert all(torch.allclose(mine[key], value, atol=1e-6) for key, value in tensors(plain).items())
 
 
 @pytest.mark.parametrize(("what", "words"), [("weight", "the loss of step 9"), ("momentum", "beyond 1e[+]15")])

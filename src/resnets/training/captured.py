@@ -7,7 +7,8 @@ network in it. The plain path of step.py stays beside it: for processors, for fp
 and for deterministic runs.
 
 Whether anything is infinite is known only when the step is over, so what it changes is kept before, and put back if it
-may not count. The device is waited for once a step, while it makes the next batch.
+may not count. The device is waited for once a step, while it makes the next batch. A recording is used only after it
+has changed the weights as a plain step from the same state does.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from resnets.training.recipe import Recipe
 from resnets.training.shortage import out_of_memory
 from resnets.training.step import backward, move_average, refusal, total_norm
 
+ALIKE = 0.1  # of what a step changes: how far a recorded one may be from it, as sums in another order and bf16 make it
 WARM_UP = 3  # plain steps of a shape before it is recorded: they compile, choose convolutions and take workspaces
 
 
@@ -112,16 +114,46 @@ class Captured:
             self.images, self.targets = images.clone(), targets.clone()
             try:
                 self.replay, self.sizes = _recorded(partial(self._work, self.images, self.targets), self.stream)
+                if not self._proved():
+                    raise RuntimeError("it changed the weights otherwise than the plain step")
             except RuntimeError as error:
                 if out_of_memory(error):
                     raise
                 warnings.warn(f"a step could not be recorded, so none is ({error})", RuntimeWarning, stacklevel=2)
-                self.records = False
+                self.records, self.replay = False, None
+                self.before.put_back()
                 return self._plain(images, targets)
         self.images.copy_(images)
         self.targets.copy_(targets)
         self.replay()
         return self.sizes
+
+    def _proved(self) -> bool:
+        """Whether the recording changes the weights as the plain step does, but for rounding; leaves them as before.
+
+        Dropout draws the same numbers in both: from the generator's state as it is.
+        """
+        cuda = self.device.type == "cuda"
+        random = torch.cuda.get_rng_state(self.device) if cuda else torch.get_rng_state()
+        start = [weight.detach().clone() for weight in self.weights]
+        self._plain(self.images, self.targets)
+        plain = [weight.detach().clone() for weight in self.weights]
+        self.before.put_back()
+        if cuda:
+            torch.cuda.set_rng_state(random, self.device)
+        else:
+            torch.set_rng_state(random)
+        assert self.replay is not None
+        self.replay()
+        apart = length(torch._foreach_sub(plain, [weight.detach() for weight in self.weights]))
+        moved = length(torch._foreach_sub(plain, start))
+        self.before.put_back()
+        if cuda:
+            torch.cuda.set_rng_state(random, self.device)
+        else:
+            torch.set_rng_state(random)
+        # A step that is not finite proves nothing, and is refused by whoever asked for it.
+        return bool(apart <= ALIKE * moved) or not bool(moved < float("inf"))
 
     def _plain(self, images: Tensor, targets: Tensor) -> Tensor:
         """The work, not recorded; on the stream that it is recorded on, as torch asks for."""
