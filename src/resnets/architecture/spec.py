@@ -32,7 +32,8 @@ class NetworkSpec:
             `pooled` (a 3x3, the first of each stage followed by 2x2 max-pooling, then x + F(x) with one 3x3 in F: for
             short training, after Page's ResNet-9 and Jordan's airbench), or `vgg` (VGG-19 of torchvision, the papers'
             baseline: classes and channels are all that it lets choose).
-        stem: `imagenet` (7x7/2 and 3x3/2 max-pooling), `small` (3x3/1), or `auto`: by the size of the images; `deep`
+        stem: `imagenet` (7x7/2 and 3x3/2 max-pooling), `small` (3x3/1), or `auto`: by the size of the images; `patches`
+            (2x2/1 without padding, so that 32 pixels make 31 and three poolings 15, 7 and 3: airbench's); `deep`
             (for the 7x7 three 3x3 of 32, 32 and 64 channels, ResNet-C of [T], section 4.1) or `deep-tiered` (timm's
             "t" networks: 24, 32 and 64), wider or narrower as `stem_width` says. `linear` and `vgg` units have stems
             of their own.

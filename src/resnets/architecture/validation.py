@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from resnets.architecture.spec import NetworkSpec
 
 UNITS = ("basic", "bottleneck", "pooled", "linear", "vgg")
-STEMS = ("auto", "imagenet", "small", "deep", "deep-tiered", "linear", "vgg")
+STEMS = ("auto", "imagenet", "small", "patches", "deep", "deep-tiered", "linear", "vgg")
 NORMS = ("batch", "layer", "group", "weight", "local-response", "none")
 STRIDE_IN = ("3x3", "1x1")
 HEADS = ("average", "flat")

@@ -151,6 +151,8 @@ def _stem(spec: NetworkSpec) -> str:
     widths = spec.stem_widths()
     if len(widths) > 1:
         return f"stem {', '.join('3x3' for _ in widths)} ({', '.join(map(str, widths))}), max-pool 3x3/2"
+    if spec.stem == "patches":
+        return "stem 2x2 without padding"
     return "stem 3x3" if spec.stem == "small" else "stem 7x7/2, max-pool 3x3/2"
 
 

@@ -15,13 +15,24 @@ _ENDS = ("fc", "skip")  # what gives logits
 
 
 def weight_layer(
-    spec: NetworkSpec, inputs: int, outputs: int, *, kernel: int = 1, stride: int = 1, groups: int = 1
+    spec: NetworkSpec,
+    inputs: int,
+    outputs: int,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    padding: int | None = None,
+    groups: int = 1,
 ) -> nn.Module:
-    """A convolution [B, inputs, H, W] → [B, outputs, H/stride, W/stride], or a linear layer for `linear` units."""
+    """A convolution [B, inputs, H, W] → [B, outputs, H/stride, W/stride], or a linear layer for `linear` units.
+
+    Without `padding` (pixels) a convolution has half its kernel, which keeps the size of the map.
+    """
     bias = spec.norm in _BIASED
     if spec.unit == "linear":
         return nn.Linear(inputs, outputs, bias=bias)
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
+    around = kernel // 2 if padding is None else padding
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=around, groups=groups, bias=bias)
 
 
 def normalisation(spec: NetworkSpec, channels: int) -> nn.Module:
@@ -50,7 +61,8 @@ def initialise(net: nn.Module) -> None:
 
     The fan is that of the outputs, k·k·outputs, for convolutions, as in the authors' code and torchvision's, and that
     of the inputs for fully connected layers. The classifier `fc` keeps torch's own, as in torchvision;
-    a skip layer starts at zero.
+    a skip layer starts at zero. The convolution before a pooled unit's shortcut begins as the identity in as many
+    outputs as it has inputs (arXiv 2404.00498, section 3.3).
     """
     for name, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.GroupNorm):
@@ -64,6 +76,10 @@ def initialise(net: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
         elif name == "skip":
             nn.init.zeros_(cast(nn.Linear, module).weight)
+    for unit in net.modules():
+        first = getattr(unit, "conv1", None)
+        if hasattr(unit, "pool") and isinstance(first, nn.Conv2d):
+            nn.init.dirac_(first.weight.data[: first.in_channels])
 
 
 def weight_normalised(net: nn.Module) -> None:

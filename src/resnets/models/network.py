@@ -44,7 +44,7 @@ class ResNet(nn.Module):
         if spec.stem_norm:
             self.bn1 = normalisation(spec, spec.stem_width)
         self.relu = nn.ReLU()
-        self.maxpool = nn.Identity() if spec.stem in ("small", "linear") else nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = nn.Identity() if spec.stem in ("small", "patches", "linear") else nn.MaxPool2d(3, stride=2, padding=1)
         channels, index = spec.stem_width, 0
         for stage, (units, width) in enumerate(zip(spec.units, spec.widths, strict=True)):
             layers = []
@@ -133,6 +133,8 @@ def stem(spec: NetworkSpec) -> nn.Module:
         return weight_layer(spec, spec.in_channels * height * width, spec.stem_width)
     if spec.stem == "small":
         return weight_layer(spec, spec.in_channels, spec.stem_width, kernel=3)
+    if spec.stem == "patches":
+        return weight_layer(spec, spec.in_channels, spec.stem_width, kernel=2, padding=0)
     *inner, last = spec.stem_widths()
     if not inner:
         return weight_layer(spec, spec.in_channels, last, kernel=7, stride=2)
