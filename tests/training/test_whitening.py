@@ -88,7 +88,9 @@ def test_a_network_without_such_a_stem_is_refused():
     for name in ("resnet50", "resnet18-d", "resmlp10"):
         with pytest.raises(InputError, match="whiten needs a stem of one convolution"):
             check_stem(build(spec(name)) if name == "resmlp10" else build(spec(name, units=(1,), widths=(8,))))
-    with pytest.raises(InputError, match="whiten needs a stem of one convolution"):  # its weight is computed: writing to it is lost
+    with pytest.raises(
+        InputError, match="whiten needs a stem of one convolution"
+    ):  # its weight is computed: writing to it is lost
         check_stem(build(spec("resnet8", norm="weight")))
 
 

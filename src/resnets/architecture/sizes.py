@@ -26,7 +26,10 @@ def map_sizes(spec: NetworkSpec) -> list[tuple[int, int]]:
     if spec.unit == "vgg":
         halvings = [(place, 1) for place in stages]
     else:
-        halvings = [("the stem", 0 if spec.stem in ("small", "patches") else 2), (stages[0], int(spec.unit == "pooled"))]
+        halvings = [
+            ("the stem", 0 if spec.stem in ("small", "patches") else 2),
+            (stages[0], int(spec.unit == "pooled")),
+        ]
         halvings += [(place, 1) for place in stages[1:]]
     height, width = spec.image_size
     sizes = []

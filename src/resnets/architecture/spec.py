@@ -56,8 +56,9 @@ class NetworkSpec:
             residual units learn what a linear model does not say (skip-layer connections: Ripley, Pattern Recognition
             and Neural Networks, 1996, section 5.1; `skip=TRUE` of R's nnet). Its weights start at zero; of a table
             whose numbers are learnt, at those of a linear model (training/linear_start.py).
-        head: `average` (global average pooling and the classifier, as [R]) or `flat` (the last map flattened into fully
-            connected layers, as in AlexNet and [VGG]: images of one size only). `vgg` units have their own.
+        head: `average` (global average pooling and the classifier, as [R]), `max` (global max-pooling instead, as in
+            airbench) or `flat` (the last map flattened into fully connected layers, as in AlexNet and [VGG]: images of
+            one size only). `vgg` units have their own.
         head_widths: outputs of a flat head's hidden layers, each followed by ReLU and dropout 0.5 ([VGG], sections 2.1
             and 3.1); the classifier comes after them.
         in_channels: channels of the images; for `linear`, together with `image_size`, the length of the input.

@@ -122,8 +122,8 @@ def speedrun() -> NetworkSpec:
     Stem, widths and poolings are airbench94's ([A], section 3); its second convolutions have shortcuts here.
     """
     return NetworkSpec(
-        units=(1, 1, 1), widths=(64, 256, 256), unit="pooled", stem="patches", stem_width=24, num_classes=10,
-        name="speedrun",
+        units=(1, 1, 1), widths=(64, 256, 256), unit="pooled", stem="patches", stem_width=24, head="max",
+        num_classes=10, name="speedrun",
     )  # fmt: skip
 
 

@@ -61,8 +61,7 @@ def initialise(net: nn.Module) -> None:
 
     The fan is that of the outputs, k·k·outputs, for convolutions, as in the authors' code and torchvision's, and that
     of the inputs for fully connected layers. The classifier `fc` keeps torch's own, as in torchvision;
-    a skip layer starts at zero. The convolution before a pooled unit's shortcut begins as the identity in as many
-    outputs as it has inputs (arXiv 2404.00498, section 3.3).
+    a skip layer starts at zero.
     """
     for name, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.GroupNorm):
@@ -76,10 +75,20 @@ def initialise(net: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
         elif name == "skip":
             nn.init.zeros_(cast(nn.Linear, module).weight)
-    for unit in net.modules():
-        first = getattr(unit, "conv1", None)
-        if hasattr(unit, "pool") and isinstance(first, nn.Conv2d):
-            nn.init.dirac_(first.weight.data[: first.in_channels])
+
+
+def initialise_pooled(net: nn.Module) -> None:
+    """What a network of pooled units begins with instead, as airbench does (arXiv 2404.00498, section 3.3).
+
+    The convolutions before the shortcuts are the identity in as many outputs as they have inputs; the classifier begins
+    near zero.
+    """
+    for name, module in net.named_modules():
+        if name == "fc" and isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=1 / module.in_features)
+            nn.init.zeros_(module.bias)
+        elif name.startswith("layer") and name.endswith("conv1") and isinstance(module, nn.Conv2d):
+            nn.init.dirac_(module.weight.data[: module.in_channels])
 
 
 def weight_normalised(net: nn.Module) -> None:
