@@ -97,9 +97,10 @@ def _check_agreement(spec: NetworkSpec) -> None:
             "norm local-response works across the channels of a map, which linear units have not: norm=batch or layer"
         )
     _check_stem(spec)
-    if spec.head == "flat" and spec.unit in ("linear", "vgg"):
+    if spec.head != "average" and spec.unit in ("linear", "vgg"):
         why = "which linear units have not" if spec.unit == "linear" else "which vgg19 does of its own"
-        raise InputError(f"head=flat flattens the last map, {why}: leave out head")
+        what = "flattens" if spec.head == "flat" else "pools"
+        raise InputError(f"head={spec.head} {what} the last map, {why}: leave out head")
     if spec.head_widths and spec.head != "flat":
         raise InputError(f"head_widths are those of a flat head, not of head={spec.head}: say head=flat too")
     if spec.unit == "linear" and spec.shortcut.matching == "D":

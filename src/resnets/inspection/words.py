@@ -101,6 +101,8 @@ def built_of(spec: NetworkSpec) -> str:
     words = [_units(spec), _shortcuts(spec), f"{spec.ordering} ordering", _stem(spec), norm(spec)]
     if spec.skip_layer:
         words.append("skip layer from the input to the logits")
+    if spec.head == "max":
+        words.append("global max-pooling")
     if spec.head == "flat":
         layers = ", ".join(str(outputs) for _, outputs in spec.head_layers())
         words.append(f"flat head of fully connected layers ({layers})")
