@@ -40,10 +40,12 @@ def network_specs(draw: st.DrawFn, *, image_side: int = 32) -> NetworkSpec:
     shortcut = draw(SHORTCUTS)
     if unit == "linear" and shortcut.matching == "D":
         shortcut = replace(shortcut, matching="B")
-    stem = "linear" if unit == "linear" else draw(st.sampled_from(["auto", "imagenet", "small", "deep", "deep-tiered"]))
+    stems = ["auto", "imagenet", "small", "patches", "deep", "deep-tiered"]
+    stem = "linear" if unit == "linear" else draw(st.sampled_from(stems))
     if stem.startswith("deep"):
         stem_width = 16  # the least: a deep-tiered stem needs multiples of 8
-    flat = unit != "linear" and size is not None and draw(st.booleans())
+    heads = ["average", *(["max"] if unit != "linear" else []), *(["flat"] if unit != "linear" and size else [])]
+    head = draw(st.sampled_from(heads))
     some_units = st.lists(st.integers(0, sum(units) - 1), max_size=4).map(tuple)
     return NetworkSpec(
         units=units,
@@ -62,7 +64,7 @@ def network_specs(draw: st.DrawFn, *, image_side: int = 32) -> NetworkSpec:
         group_width=draw(st.sampled_from([4, 64, 128])) if unit == "bottleneck" else 64,
         zero_init=ends_in_scale and draw(st.booleans()),
         skip_layer=unit == "linear" and draw(st.booleans()),
-        head="flat" if flat else "average",
-        head_widths=tuple(draw(st.lists(st.integers(1, 20), max_size=2))) if flat else (),
+        head=head,
+        head_widths=tuple(draw(st.lists(st.integers(1, 20), max_size=2))) if head == "flat" else (),
         **common,
     )

@@ -1,4 +1,4 @@
-"""The flat head: against the same network written in torch's own layers, and in everything that looks at a head."""
+"""The flat head and the one of global max-pooling: against the same network written in torch's own layers, and in everything that looks at a head."""
 
 from itertools import pairwise
 
@@ -99,6 +99,7 @@ def test_json_and_names_say_it_and_a_specification_from_before_reads_as_average(
         ({"head_widths": (0,)}, "head_widths must be"),
         ({"head_widths": 64}, "head_widths must be"),
         ({"unit": "linear", "stem": "linear"}, "linear units have not"),
+        ({"unit": "linear", "stem": "linear", "head": "max", "head_widths": ()}, "linear units have not"),
     ],
 )
 def test_what_a_head_cannot_be_is_refused(changes: dict, words: str) -> None:
@@ -162,3 +163,17 @@ def test_images_are_not_shrunk_in_training() -> None:
         _check_shapes(
             FLAT.replace(image_size=(16, 16)), recipe("fast", FLAT, changes={"shrink": 0.5, "shrink_until": 0.5}), 100
         )
+
+
+def test_a_head_of_max_pooling_takes_the_largest_of_each_channel_and_has_no_class_maps() -> None:
+    net = in_use(AVERAGE.replace(head="max", name="largest"))
+    with torch.no_grad():
+        largest = net.stages(images())["stage2"].amax((2, 3))
+        torch.testing.assert_close(net(images()), largest @ net.fc.weight.T + net.fc.bias)
+    found = inspect(net.spec)
+    assert found.parameters == inspect(AVERAGE).parameters and found.multiply_adds == inspect(AVERAGE).multiply_adds
+    assert "global max-pooling" in built_of(net.spec) and [layer.kind for layer in found.layers].count("max-pool") == 1
+    with pytest.raises(InputError, match=r"^largest has no exact class activation maps: .*or max"):
+        class_activation_maps(net, images())
+    with pytest.raises(InputError, match="timm has no network with a max head"):
+        to_library(spec("resnet18,head=max"), {}, "timm")

@@ -26,10 +26,17 @@ def map_sizes(spec: NetworkSpec) -> list[tuple[int, int]]:
     if spec.unit == "vgg":
         halvings = [(place, 1) for place in stages]
     else:
-        halvings = [("the stem", 0 if spec.stem == "small" else 2), (stages[0], int(spec.unit == "pooled"))]
+        halvings = [
+            ("the stem", 0 if spec.stem in ("small", "patches") else 2),
+            (stages[0], int(spec.unit == "pooled")),
+        ]
         halvings += [(place, 1) for place in stages[1:]]
     height, width = spec.image_size
     sizes = []
+    if spec.stem == "patches":
+        if min(height, width) < 2:
+            raise InputError(_too_deep(spec, "the stem"))
+        height, width = height - 1, width - 1
     for place, times in halvings:
         # A padded convolution of stride 2 rounds up, unpadded pooling down.
         rounding = 0 if spec.unit == "vgg" or (spec.unit == "pooled" and place != "the stem") else 1

@@ -32,7 +32,8 @@ class NetworkSpec:
             `pooled` (a 3x3, the first of each stage followed by 2x2 max-pooling, then x + F(x) with one 3x3 in F: for
             short training, after Page's ResNet-9 and Jordan's airbench), or `vgg` (VGG-19 of torchvision, the papers'
             baseline: classes and channels are all that it lets choose).
-        stem: `imagenet` (7x7/2 and 3x3/2 max-pooling), `small` (3x3/1), or `auto`: by the size of the images; `deep`
+        stem: `imagenet` (7x7/2 and 3x3/2 max-pooling), `small` (3x3/1), or `auto`: by the size of the images; `patches`
+            (2x2/1 without padding, so that 32 pixels make 31 and three poolings 15, 7 and 3: airbench's); `deep`
             (for the 7x7 three 3x3 of 32, 32 and 64 channels, ResNet-C of [T], section 4.1) or `deep-tiered` (timm's
             "t" networks: 24, 32 and 64), wider or narrower as `stem_width` says. `linear` and `vgg` units have stems
             of their own.
@@ -55,8 +56,9 @@ class NetworkSpec:
             residual units learn what a linear model does not say (skip-layer connections: Ripley, Pattern Recognition
             and Neural Networks, 1996, section 5.1; `skip=TRUE` of R's nnet). Its weights start at zero; of a table
             whose numbers are learnt, at those of a linear model (training/linear_start.py).
-        head: `average` (global average pooling and the classifier, as [R]) or `flat` (the last map flattened into fully
-            connected layers, as in AlexNet and [VGG]: images of one size only). `vgg` units have their own.
+        head: `average` (global average pooling and the classifier, as [R]), `max` (global max-pooling instead, as in
+            airbench) or `flat` (the last map flattened into fully connected layers, as in AlexNet and [VGG]: images of
+            one size only). `vgg` units have their own.
         head_widths: outputs of a flat head's hidden layers, each followed by ReLU and dropout 0.5 ([VGG], sections 2.1
             and 3.1); the classifier comes after them.
         in_channels: channels of the images; for `linear`, together with `image_size`, the length of the input.

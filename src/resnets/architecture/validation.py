@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from resnets.architecture.spec import NetworkSpec
 
 UNITS = ("basic", "bottleneck", "pooled", "linear", "vgg")
-STEMS = ("auto", "imagenet", "small", "deep", "deep-tiered", "linear", "vgg")
+STEMS = ("auto", "imagenet", "small", "patches", "deep", "deep-tiered", "linear", "vgg")
 NORMS = ("batch", "layer", "group", "weight", "local-response", "none")
 STRIDE_IN = ("3x3", "1x1")
-HEADS = ("average", "flat")
+HEADS = ("average", "max", "flat")
 NORM_EPS = 1e-5  # torch's own, and every published network's in it
 LIMIT = 100_000  # units, channels, classes: above this a spec is a slip of the keyboard, not a network
 MOST_UNITS = 10_000  # the deepest ResNet published has 600, and modules by the hundred thousand take minutes to make
@@ -97,9 +97,10 @@ def _check_agreement(spec: NetworkSpec) -> None:
             "norm local-response works across the channels of a map, which linear units have not: norm=batch or layer"
         )
     _check_stem(spec)
-    if spec.head == "flat" and spec.unit in ("linear", "vgg"):
+    if spec.head != "average" and spec.unit in ("linear", "vgg"):
         why = "which linear units have not" if spec.unit == "linear" else "which vgg19 does of its own"
-        raise InputError(f"head=flat flattens the last map, {why}: leave out head")
+        what = "flattens" if spec.head == "flat" else "pools"
+        raise InputError(f"head={spec.head} {what} the last map, {why}: leave out head")
     if spec.head_widths and spec.head != "flat":
         raise InputError(f"head_widths are those of a flat head, not of head={spec.head}: say head=flat too")
     if spec.unit == "linear" and spec.shortcut.matching == "D":

@@ -90,6 +90,18 @@ def head(module: nn.Module) -> tuple[nn.Module, nn.Linear]:
     Raises:
         InputError: a network that ends otherwise.
     """
+    pool, fc = ending(module)
+    if isinstance(pool, nn.AdaptiveMaxPool2d):  # a logit is then no mean over places
+        raise InputError(_other_end(module))
+    return pool, fc
+
+
+def ending(module: nn.Module) -> tuple[nn.Module, nn.Linear]:
+    """The global pooling, of whatever kind, and the classifier of a network.
+
+    Raises:
+        InputError: a network that ends otherwise.
+    """
     pool = getattr(module, "avgpool", None) or getattr(module, "global_pool", None)
     fc = getattr(module, "fc", None)
     if not isinstance(pool, nn.Module) or isinstance(pool, nn.Identity) or not isinstance(fc, nn.Linear):
@@ -101,5 +113,5 @@ def _other_end(module: nn.Module) -> str:
     name = getattr(getattr(module, "spec", None), "name", "") or type(module).__name__
     return (
         f"{name} has no exact class activation maps: they need a network that ends in global average pooling"
-        " and one fully connected layer, as every convolutional resnet does unless it has head=flat"
+        " and one fully connected layer, as every convolutional resnet does unless it has head=flat or max"
     )

@@ -18,7 +18,7 @@ _KINDS = {
         "_batch_norm_no_update", "_batch_norm_with_update", "batch_norm", "native_group_norm", "group_norm",
         "native_layer_norm", "layer_norm",
     ),
-    "max-pool": ("max_pool2d_with_indices", "max_pool2d"),
+    "max-pool": ("max_pool2d_with_indices", "max_pool2d", "adaptive_max_pool2d"),
     "avg-pool": ("avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "mean"),
     "relu": ("relu", "relu_", "clamp_min", "clamp_min_", "threshold"),
     "sigmoid": ("sigmoid", "sigmoid_"),

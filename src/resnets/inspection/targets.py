@@ -90,7 +90,7 @@ def _specification(
 
 
 def _own(spec: NetworkSpec) -> tuple[int, int]:
-    side = SMALL if spec.stem == "small" else PHOTOGRAPH
+    side = SMALL if spec.stem in ("small", "patches") else PHOTOGRAPH
     return spec.image_size or (side, side)
 
 

@@ -101,6 +101,8 @@ def built_of(spec: NetworkSpec) -> str:
     words = [_units(spec), _shortcuts(spec), f"{spec.ordering} ordering", _stem(spec), norm(spec)]
     if spec.skip_layer:
         words.append("skip layer from the input to the logits")
+    if spec.head == "max":
+        words.append("global max-pooling")
     if spec.head == "flat":
         layers = ", ".join(str(outputs) for _, outputs in spec.head_layers())
         words.append(f"flat head of fully connected layers ({layers})")
@@ -151,6 +153,8 @@ def _stem(spec: NetworkSpec) -> str:
     widths = spec.stem_widths()
     if len(widths) > 1:
         return f"stem {', '.join('3x3' for _ in widths)} ({', '.join(map(str, widths))}), max-pool 3x3/2"
+    if spec.stem == "patches":
+        return "stem 2x2 without padding"
     return "stem 3x3" if spec.stem == "small" else "stem 7x7/2, max-pool 3x3/2"
 
 

@@ -68,11 +68,12 @@ def why_not(found: NetworkSpec, library: str) -> str | None:
     _known(library)
     if found.unit == "vgg":
         return None if library == "torchvision" else "has VGG-19 under other keys"
-    if found.unit in ("linear", "pooled") or found.stem == "small":
+    if found.unit in ("linear", "pooled") or found.stem in ("small", "patches"):
         words = {"linear": "fully connected units", "pooled": "pooled units"}
-        return f"has no network with {words.get(found.unit, 'the small stem')}"
+        stem = "the small stem" if found.stem == "small" else "a 2x2 stem"
+        return f"has no network with {words.get(found.unit, stem)}"
     if found.head != "average":
-        return "has no network with a flat head"
+        return f"has no network with a {found.head} head"
     if found.shortcut.kind != "identity" or found.shortcut_units is not None or found.shortcut.matching == "A":
         return "has no shortcuts but identities and projections where the shape changes"
     if found.unit == "bottleneck" and found.stride_in != "3x3":

@@ -15,13 +15,24 @@ _ENDS = ("fc", "skip")  # what gives logits
 
 
 def weight_layer(
-    spec: NetworkSpec, inputs: int, outputs: int, *, kernel: int = 1, stride: int = 1, groups: int = 1
+    spec: NetworkSpec,
+    inputs: int,
+    outputs: int,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    padding: int | None = None,
+    groups: int = 1,
 ) -> nn.Module:
-    """A convolution [B, inputs, H, W] → [B, outputs, H/stride, W/stride], or a linear layer for `linear` units."""
+    """A convolution [B, inputs, H, W] → [B, outputs, H/stride, W/stride], or a linear layer for `linear` units.
+
+    Without `padding` (pixels) a convolution has half its kernel, which keeps the size of the map.
+    """
     bias = spec.norm in _BIASED
     if spec.unit == "linear":
         return nn.Linear(inputs, outputs, bias=bias)
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
+    around = kernel // 2 if padding is None else padding
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=around, groups=groups, bias=bias)
 
 
 def normalisation(spec: NetworkSpec, channels: int) -> nn.Module:
@@ -64,6 +75,20 @@ def initialise(net: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
         elif name == "skip":
             nn.init.zeros_(cast(nn.Linear, module).weight)
+
+
+def initialise_pooled(net: nn.Module) -> None:
+    """What a network of pooled units begins with instead, as airbench does (arXiv 2404.00498, section 3.3).
+
+    The convolutions before the shortcuts are the identity in as many outputs as they have inputs; the classifier begins
+    near zero.
+    """
+    for name, module in net.named_modules():
+        if name == "fc" and isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=1 / module.in_features)
+            nn.init.zeros_(module.bias)
+        elif name.startswith("layer") and name.endswith("conv1") and isinstance(module, nn.Conv2d):
+            nn.init.dirac_(module.weight.data[: module.in_channels])
 
 
 def weight_normalised(net: nn.Module) -> None:

@@ -12,6 +12,7 @@ from resnets.architecture import NetworkSpec, final_steps
 from resnets.architecture.validation import check_size
 from resnets.models.layers import (
     initialise,
+    initialise_pooled,
     normalisation,
     weight_layer,
     weight_normalised,
@@ -44,7 +45,9 @@ class ResNet(nn.Module):
         if spec.stem_norm:
             self.bn1 = normalisation(spec, spec.stem_width)
         self.relu = nn.ReLU()
-        self.maxpool = nn.Identity() if spec.stem in ("small", "linear") else nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = (
+            nn.Identity() if spec.stem in ("small", "patches", "linear") else nn.MaxPool2d(3, stride=2, padding=1)
+        )
         channels, index = spec.stem_width, 0
         for stage, (units, width) in enumerate(zip(spec.units, spec.widths, strict=True)):
             layers = []
@@ -56,8 +59,7 @@ class ResNet(nn.Module):
         self.final = final_steps(spec.ordering)
         if "bn_last" in self.final:
             self.bn_last = normalisation(spec, channels)
-        pools = spec.unit != "linear" and spec.head == "average"
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 1)) if pools else nn.Identity()
+        self.avgpool = head_pooling(spec)
         *inner, last = spec.head_layers()
         self.hidden = hidden(inner) if inner else None
         self.fc = nn.Linear(*last)
@@ -133,6 +135,8 @@ def stem(spec: NetworkSpec) -> nn.Module:
         return weight_layer(spec, spec.in_channels * height * width, spec.stem_width)
     if spec.stem == "small":
         return weight_layer(spec, spec.in_channels, spec.stem_width, kernel=3)
+    if spec.stem == "patches":
+        return weight_layer(spec, spec.in_channels, spec.stem_width, kernel=2, padding=0)
     *inner, last = spec.stem_widths()
     if not inner:
         return weight_layer(spec, spec.in_channels, last, kernel=7, stride=2)
@@ -142,6 +146,16 @@ def stem(spec: NetworkSpec) -> nn.Module:
         layers += [weight_layer(spec, before, width, kernel=3, stride=stride), normalisation(spec, width), nn.ReLU()]
         before, stride = width, 1
     return nn.Sequential(*layers, weight_layer(spec, before, last, kernel=3))
+
+
+def head_pooling(spec: NetworkSpec) -> nn.Module:
+    """The head's pooling of the last map [B, channels, h, w] to one pixel, where it has one.
+
+    It is called `avgpool` in the network as in torchvision's, whichever it is: `max` has no weights to tell by.
+    """
+    if spec.unit == "linear" or spec.head == "flat":
+        return nn.Identity()
+    return nn.AdaptiveMaxPool2d((1, 1)) if spec.head == "max" else nn.AdaptiveAvgPool2d((1, 1))
 
 
 def hidden(layers: Sequence[tuple[int, int]]) -> nn.Sequential:
@@ -175,6 +189,8 @@ def build(spec: NetworkSpec, *, seed: int | None = None) -> ResNet | VGG19:
         net = ResNet(spec)
         if not net.fc.weight.is_meta:  # there is nothing to set there, and drawing would load the compiler (2 s)
             initialise(net)
+            if spec.unit == "pooled":
+                initialise_pooled(net)
         for unit in net.each_unit():
             if isinstance(unit.join, Gating):
                 unit.join.initialise()

@@ -118,6 +118,8 @@ class _Writer:
                 return self.add("MaxPool", [x], **_window(layer))
             case nn.AvgPool2d():
                 return self.add("AveragePool", [x], **_window(layer), count_include_pad=int(layer.count_include_pad))
+            case nn.AdaptiveMaxPool2d():
+                return self.add("GlobalMaxPool", [x])
             case nn.AdaptiveAvgPool2d():
                 return self._adaptive(layer, x, (shape[-2], shape[-1]))
             case ZeroPadded():

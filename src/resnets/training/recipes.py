@@ -59,9 +59,9 @@ def speedrun(spec: NetworkSpec, images: int) -> Recipe:
     most of the way.
     """
     return Recipe(
-        name="speedrun", epochs=8, batch_size=500, optimiser="muon", learning_rate=0.05, filter_rate=0.12,
-        momentum=0.85, weight_decay=5e-4, schedule="linear", warmup=0.05, shrink=0.75, shrink_until=0.6, padding=2,
-        flip="alternate", label_smoothing=0.2, whiten=True, bias_rate=64.0, choose="last",
+        name="speedrun", epochs=9, batch_size=500, optimiser="muon", learning_rate=0.005, filter_rate=0.09,
+        momentum=0.85, weight_decay=0.2, schedule="linear", warmup=0.0, shrink=0.75, shrink_until=0.5, padding=2,
+        flip="alternate", label_smoothing=0.2, whiten=True, bias_rate=5000.0, choose="last",
     )  # fmt: skip
 
 

@@ -68,7 +68,10 @@ def check_stem(net: nn.Module) -> nn.Conv2d:
     """
     stem = getattr(net, "conv1", None)
     if not isinstance(stem, nn.Conv2d) or stem.stride != (1, 1) or parametrize.is_parametrized(stem):
-        raise InputError("recipe setting whiten needs one 3x3 convolution (stem=small) as stem; use --set whiten=false")
+        raise InputError(
+            "recipe setting whiten needs a stem of one convolution of stride 1 (stem=small or patches); use --set"
+            " whiten=false"
+        )
     return stem
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnets.errors import InputError
-from resnets.evaluation.activation import head
+from resnets.evaluation.activation import ending
 from resnets.evaluation.report.duplicates import COARSE, FINE, Looks
 
 MOST_NUMBERS = 1 << 26  # kept at most of one split, of probabilities or features
@@ -43,7 +43,7 @@ def watched(module: nn.Module, count: int) -> Iterator[Callable[[], Looks]]:
 
     handles = [module.register_forward_pre_hook(see)]
     with suppress(InputError):  # it ends in no pooling
-        handles.append(head(module)[0].register_forward_hook(feel))
+        handles.append(ending(module)[0].register_forward_hook(feel))
     try:
         yield lambda: Looks(
             np.concatenate(coarse), np.concatenate(fine), np.concatenate(features) if features else None
