@@ -11,6 +11,7 @@ from typing import Any
 
 import resnets
 from benchmarks.claims import CLAIMS
+from benchmarks.views import six_views
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -41,8 +42,9 @@ def write_result(name: str, runs: Sequence[Path]) -> Path:
         "test_top1_mean": statistics.fmean(top1),
         # Read once each, when the training was over: the same images, and the mean with their mirror images.
         "test_top1_mirrored": [resnets.open_run(run).evaluate(flips=True, split="test").top1 for run in runs],
+        "test_top1_six_views": [six_views(resnets.open_run(run)) for run in runs],
         "test_top1_deviation": statistics.stdev(top1) if len(top1) > 1 else None,
-        "validation_top1": [info["results"]["validation"]["top1"] for info in infos],
+        "validation_top1": [info["results"].get("validation", {}).get("top1") for info in infos],
         "train_seconds": [info["results"]["train_seconds"] for info in infos],
         "cpu_seconds": [info["results"]["cpu_seconds"] for info in infos],
         "weights_sha256": [info["weights"]["sha256"] for info in infos],
