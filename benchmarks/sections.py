@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -130,7 +130,7 @@ def limits() -> str:
         "`resnets inspect resnet152`": ("inspect", "4 s"),
         "from the command to the end of the first step": ("first-step", "10 s"),
     }
-    rows = [f"| {name} | {_starts(kept[part]['measured'])} | {limit} |" for name, (part, limit) in seconds.items()]
+    rows = [f"| {name} | {_starts(kept[part])} | {limit} |" for name, (part, limit) in seconds.items()]
     deepest, slower, depth = (kept[part]["measured"] for part in ("deepest", "low-memory", "depth"))
     rows += [
         f"| peak of a process that trains {deepest['network']}, 128 images, `--memory low` | {deepest['peak_gib']:.2f}"
@@ -144,12 +144,12 @@ def limits() -> str:
     return "\n".join([_table("| what | measured | limit set |", rows), _made(kept.values())])
 
 
-def _starts(found: Sequence[Mapping[str, float]]) -> str:
-    """The least and the median of several starts; on a machine where other programs run, the least is the start's."""
-    wall, cpu = ([item[clock] for item in found] for clock in ("wall", "cpu"))
+def _starts(part: Mapping[str, Any]) -> str:
+    """The least and the median of several starts, and how many programs wanted the processors before them."""
+    wall, cpu = ([item[clock] for item in part["measured"]] for clock in ("wall", "cpu"))
     return (
-        f"{min(wall):.2f} s, median {statistics.median(wall):.2f} s (CPU {min(cpu):.2f} s, median"
-        f" {statistics.median(cpu):.2f} s; n = {len(found)})"
+        f"least {min(wall):.2f} s, median {statistics.median(wall):.2f} s; of the processor {min(cpu):.2f} s,"
+        f" {statistics.median(cpu):.2f} s; n = {len(wall)}, load {part['load'][0]:.1f}"
     )
 
 
