@@ -3,6 +3,9 @@
 - the time of an operation in a training step, from depth 20 to 1202;
 - what `--memory low` costs in time, and the peak of a process that trains ResNet-1202 with it, 128 images a step;
 - seconds from the command to the end of the first step; `resnets --help`; `resnets inspect resnet152`.
+
+The last three are started as a user starts them: byte code is kept, and a first start, which makes it, is not measured.
+`--parts help inspect` measures those anew; the rest of benchmarks/results/limits.json stays, with its own commands.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,40 +35,64 @@ from resnets.models.allocator import keeping_freed
 from resnets.training.folder import hardware
 
 FILE = RESULTS / "limits.json"
+PARTS = ("help", "inspect", "first-step", "low-memory", "depth", "deepest")
 
 
 def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _main(Path(folder))
+
+
+def _main(folder: Path) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; all of it by default"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16, help="images a step of the comparison of depths")
     parser.add_argument("--deepest", default="resnet1202", help="to train with --memory low")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    result: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks.limits", *sys.argv[1:]]), "commit": commit(),
-        "versions": {"python": sys.version.split()[0], "torch": torch.__version__}, "hardware": hardware("cpu"),
-        "load": os.getloadavg(), "threads": given.threads, "seeds": {"weights": 0, "images": 0},
-    }  # fmt: skip
-    parts = {
-        "help_seconds": lambda: [command("--help") for _ in range(given.rounds)],
-        "inspect_seconds": lambda: [command("inspect", "resnet152") for _ in range(given.rounds)],
-        "first_step_seconds": lambda: [first_step() for _ in range(given.rounds)],
-        "low_memory": lambda: low_memory(given.rounds),
+    # Byte code is kept aside, so that the checkout stays clean.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+    parts: dict[str, Callable[[], Any]] = {
+        "help": lambda: starts(partial(command, environment, "--help"), given.rounds),
+        "inspect": lambda: starts(partial(command, environment, "inspect", "resnet152"), given.rounds),
+        "first-step": lambda: starts(partial(first_step, environment), given.rounds),
+        "low-memory": lambda: low_memory(given.rounds),
         "depth": lambda: depths(given.rounds, given.batch),
         "deepest": lambda: deepest(given.deepest, given.threads),
     }
-    for name, measure in parts.items():
-        result[name] = measure()
-        print(name, json.dumps(result[name]), flush=True)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    words = shlex.join(["python", "-m", "benchmarks.limits", *sys.argv[1:]])
+    for name in given.parts:
+        whole = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+        whole[name] = {
+            "command": words, "commit": commit(),
+            "versions": {"python": sys.version.split()[0], "torch": torch.__version__}, "hardware": hardware("cpu"),
+            "load": os.getloadavg(), "threads": given.threads, "seeds": {"weights": 0, "images": 0},
+            "measured": parts[name](),
+        }  # fmt: skip
+        print(name, json.dumps(whole[name]["measured"]), flush=True)
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        FILE.write_text(
+            json.dumps({key: whole[key] for key in PARTS if key in whole}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
-def command(*words: str) -> dict[str, float]:
+def starts(start: Callable[[], dict[str, float]], rounds: int) -> list[dict[str, float]]:
+    """What each start took, after one that is not measured."""
+    start()
+    return [start() for _ in range(rounds)]
+
+
+def command(environment: Mapping[str, str], *words: str) -> dict[str, float]:
     """Seconds that one command of ours takes, by the wall's clock and by the processor's."""
     wall, before = time.perf_counter(), os.times()
-    subprocess.run([sys.executable, "-m", "resnets", *words], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "resnets", *words], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True
+    )
     spent, after = time.perf_counter() - wall, os.times()
     return {
         "wall": round(spent, 3),
@@ -151,7 +180,9 @@ def deepest(name: str, threads: int) -> dict[str, Any]:
 FIRST = """
 import os, sys, time
 from resnets import cli
-from resnets.training import course
+from resnets.cli.loading import importing
+with importing():  # as `resnets train` does
+    from resnets.training import course
 real = course.fit
 def fit(*args, **options):
     for record in real(*args, **options):
@@ -163,11 +194,11 @@ cli.main(["train", "digits", "--arch", "resnet20", "--out", sys.argv[2]])
 """
 
 
-def first_step() -> dict[str, float]:
+def first_step(environment: Mapping[str, str]) -> dict[str, float]:
     """Seconds, by the wall's clock and the processor's, from the command to the end of the first step."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-c", FIRST, str(time.time()), str(Path(folder) / "run")]
-        out = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+        out = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.split()
     return {"wall": float(out[-2]), "cpu": float(out[-1])}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -130,25 +131,31 @@ def limits() -> str:
     if kept is None:
         return NOTHING
     seconds = {
-        "`resnets --help`": (kept["help_seconds"], "0.3 s"),
-        "`resnets inspect resnet152`": (kept["inspect_seconds"], "4 s"),
-        "from the command to the end of the first step": (kept["first_step_seconds"], "10 s"),
+        "`resnets --help`": ("help", "0.3 s"),
+        "`resnets inspect resnet152`": ("inspect", "4 s"),
+        "from the command to the end of the first step": ("first-step", "10 s"),
     }
-    rows = [
-        f"| {name} | {sorted(item['wall'] for item in found)[len(found) // 2]:.2f} s (CPU"
-        f" {sorted(item['cpu'] for item in found)[len(found) // 2]:.2f} s; n = {len(found)}) | {limit} |"
-        for name, (found, limit) in seconds.items()
-    ]
-    deepest, slower = kept["deepest"], kept["low_memory"]["times_as_long"]
+    rows = [f"| {name} | {_starts(kept[part])} | {limit} |" for name, (part, limit) in seconds.items()]
+    deepest, slower, depth = (kept[part]["measured"] for part in ("deepest", "low-memory", "depth"))
     rows += [
         f"| peak of a process that trains {deepest['network']}, 128 images, `--memory low` | {deepest['peak_gib']:.2f}"
         " GiB | 3 GiB |",
-        f"| a step with `--memory low` to one without (ResNet-56) | {_ratio(slower, 'of_medians')} | – |",
-        f"| time of an operation in a training step of {kept['depth']['batch']} images, to ResNet-20's | "
-        + ", ".join(f"{depth}: {found:.2f}" for depth, found in kept["depth"]["relative"].items())
+        "| a step with `--memory low` to one without (ResNet-56) |"
+        f" {_ratio(slower['times_as_long'], 'of_medians')} | – |",
+        f"| time of an operation in a training step of {depth['batch']} images, to ResNet-20's | "
+        + ", ".join(f"{layers}: {found:.2f}" for layers, found in depth["relative"].items())
         + " | 1.3 |",
     ]
-    return "\n".join([_table("| what | measured | limit set |", rows), _made([kept])])
+    return "\n".join([_table("| what | measured | limit set |", rows), _made(kept.values())])
+
+
+def _starts(part: Mapping[str, Any]) -> str:
+    """The least and the median of several starts, and how many programs wanted the processors before them."""
+    wall, cpu = ([item[clock] for item in part["measured"]] for clock in ("wall", "cpu"))
+    return (
+        f"least {min(wall):.2f} s, median {statistics.median(wall):.2f} s; of the processor {min(cpu):.2f} s,"
+        f" {statistics.median(cpu):.2f} s; n = {len(wall)}, load {part['load'][0]:.1f}"
+    )
 
 
 def time_to_accuracy() -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from resnets.cli import output
+from resnets.cli.loading import importing
 from resnets.errors import counted
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def evaluate(
     Every image or row counts once. Classes and targets are matched by name, and images are prepared as they were for
     training.
     """
-    from resnets.evaluation import RegressionEvaluation, Run
+    with importing():
+        from resnets.evaluation import RegressionEvaluation, Run
 
     found = Run.open(run)
     evaluation = found.evaluate(

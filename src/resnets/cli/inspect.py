@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from resnets.cli import output
+from resnets.cli.loading import importing
 from resnets.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def inspect(
     """
     if not names:
         raise InputError("no network to inspect: name one or more, such as resnet50 (`resnets list` shows them)")
-    from resnets.inspection.inspect import inspect as look
+    with importing():
+        from resnets.inspection.inspect import inspect as look
 
     found = [look(name, size=size) for name in names]
     if json:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from resnets.cli import output
+from resnets.cli.loading import importing
 from resnets.errors import InputError
 
 EXAMPLES = """\
@@ -48,7 +49,8 @@ def predict(
     if not (images or standard_input):
         raise InputError("no images to predict: name files, folders or patterns, or - for a list on standard input")
     paths = [*images, *(_listed() if standard_input else ())]
-    from resnets.evaluation import Run
+    with importing():
+        from resnets.evaluation import Run
 
     found = Run.open(run)
     if found.targets and top is not None:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from resnets.cli import output
+from resnets.cli.loading import importing
 from resnets.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def train(
         "target": target,
     }  # fmt: skip
     _check(source, out, resume)
-    from resnets import training
+    with importing():
+        from resnets import training
     from resnets.cli.display import display
 
     run = training.train(
