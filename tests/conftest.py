@@ -1,9 +1,10 @@
 """What holds for the whole suite: its order, and one thread for every process."""
 
+import charts
 import pytest
 import torch
 
-LONGEST = ("test_readme.py", "test_docs.py", "test_memory.py", "test_images.py", "test_cam.py", "test_inspect.py")
+LONGEST = ("test_readme.py", "test_docs.py", "test_memory.py", "test_images.py", "test_cam.py", "test_running.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -18,3 +19,10 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_charts():
+    """See `charts.left_out`."""
+    with charts.left_out():
+        yield

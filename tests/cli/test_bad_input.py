@@ -1,7 +1,7 @@
 """Bad input: one `error:` line that helps, exit 2, and nothing on disk changed.
 
-Each kind of bad input is given to the real command (REAL), in a process of its own; its variations (MORE) go through
-`cli.main` in this process.
+Some kinds of bad input are given to the real command in a process of its own (PROCESSES, one of them a fresh one); all
+others go through `cli.main` in this process.
 """
 
 from __future__ import annotations
@@ -111,14 +111,14 @@ def check(outcome: Outcome, expected: list[str]) -> None:
     assert len(outcome.error) < 2500
 
 
-PROCESSES = ("missing source", "unreadable images", "a run is there already", "too little memory")  # 5 s each
+PROCESSES = ("missing source", "unreadable images", "a run is there already", "too little memory")
 
 
 @pytest.mark.parametrize("case", PROCESSES)
 def test_the_real_command(world, case):
     before = fingerprint(world)
     words, expected = REAL[case]
-    outcome = resnets(*words.split(), cwd=world)
+    outcome = resnets(*words.split(), cwd=world, fresh=case == PROCESSES[0])
     check(outcome, expected)
     assert fingerprint(world) == before
 

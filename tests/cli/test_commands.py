@@ -155,7 +155,7 @@ def test_a_traceback_on_request(monkeypatch):
 
 
 def test_the_real_command_and_a_reader_that_goes_away():
-    outcome = resnets("list", "resnet18", "--json")
+    outcome = resnets("list", "resnet18", "--json", fresh=True)
     assert outcome.code == 0
     assert json.loads(outcome.out)[0]["name"] == "resnet18"
     assert "\x1b" not in resnets("list").out

@@ -57,6 +57,16 @@ def test_in_used_and_out_again(command, file, tmp_path):
     assert again.keys() == expected.keys() and all(torch.equal(again[key], expected[key]) for key in expected)
 
 
+@pytest.fixture(scope="module")
+def world(file: Path) -> Path:
+    """The folder of `file`, with one of every mistake in it."""
+    state = torch.load(file, weights_only=True)
+    del state["layer1.0.conv2.weight"]
+    torch.save(state, file.parent / "broken.pth")
+    (file.parent / "taken").write_text("")
+    return file.parent
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -73,18 +83,13 @@ def test_in_used_and_out_again(command, file, tmp_path):
         ("export gone --to torchvision", "--out names the file"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(command, file, tmp_path, monkeypatch, words, expected):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "w.pth").write_bytes(file.read_bytes())
-    state = torch.load(file, weights_only=True)
-    del state["layer1.0.conv2.weight"]
-    torch.save(state, "broken.pth")
-    (tmp_path / "taken").write_text("")
-    before = fingerprint(tmp_path)
+def test_bad_input_is_one_line_and_writes_nothing(command, world, monkeypatch, words, expected):
+    monkeypatch.chdir(world)
+    before = fingerprint(world)
     outcome = command(*shlex.split(words))
     assert outcome.code == 2 and outcome.out == ""
     assert expected in outcome.error
-    assert fingerprint(tmp_path) == before
+    assert fingerprint(world) == before
 
 
 def test_the_real_command_refuses_a_pickle_without_running_it(tmp_path):

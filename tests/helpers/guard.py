@@ -12,7 +12,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 import unicodedata
@@ -21,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from forking import forked
 
 SPARE = 1 << 30  # bytes of address space that reading may take beyond what the process has when it starts
 GROWTH = 96 << 20  # bytes of resident memory that one small file may cost at its peak
@@ -138,12 +139,14 @@ _HARMLESS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW
 
 def guarded(target: str, *words: object, timeout: float = 240) -> dict[str, Any]:
     """Run `function(*words)` (words as text) of `module:function` in a guarded process and return its result."""
-    done = subprocess.run(
-        [sys.executable, __file__, target, *map(str, words)],
-        capture_output=True, text=True, timeout=timeout, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, f"the process died ({done.returncode}):\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
-    return json.loads(done.stdout.splitlines()[-1])
+    module, _, name = target.partition(":")
+
+    def run() -> None:
+        print(json.dumps(getattr(importlib.import_module(module), name)(*map(str, words))))
+
+    code, out, err = forked(run, timeout=timeout)
+    assert code == 0, f"the process died ({code}):\n{out[-2000:]}{err[-4000:]}"
+    return json.loads(out.splitlines()[-1])
 
 
 def _status(name: str) -> int:
@@ -163,9 +166,3 @@ def _reset_peak() -> int:
 
 def _late(signum: int, frame: object) -> None:
     raise Late
-
-
-if __name__ == "__main__":
-    sys.modules["guard"] = sys.modules["__main__"]
-    module, _, name = sys.argv[1].partition(":")
-    print(json.dumps(getattr(importlib.import_module(module), name)(*sys.argv[2:])))

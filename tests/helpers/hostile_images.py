@@ -192,7 +192,7 @@ def _odd_files(one: Path, outside: Path) -> socket.socket:
         "1x65535.png": pictures.encode(pictures.noise(0).resize((1, 65535)), "PNG"),
         "65535x1.jpg": pictures.encode(pictures.noise(0).resize((65500, 1)), "JPEG"),
         "really a png.jpg": pictures.encode(pictures.noise(6), "PNG"),
-        "bomb.png": pictures.bomb(20_000),
+        "bomb.png": pictures.bomb(14_000),
         "scans.jpg": pictures.scans(1000),
         "postscript.jpg": pictures.POSTSCRIPT,
         "text.png": b"no image at all",

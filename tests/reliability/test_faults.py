@@ -128,6 +128,7 @@ def trained(command, folder, *options, trace):
     return ended, (folder / "said").read_text()
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_a_disk_that_is_full_for_a_while_pauses_saving_and_not_the_training(undisturbed, tmp_path):
     # Calls 1 to 4 begin the run; the first save and what follows of the second meet a full disk.
     ended, said = trained(
@@ -160,6 +161,7 @@ def test_a_disk_that_stays_full_ends_in_one_line_with_what_was_kept(undisturbed,
     assert digest(run) == digest(undisturbed / "run")
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_lines_of_the_log_that_a_full_disk_refused_are_there_in_the_end(undisturbed, tmp_path):
     run = tmp_path / "run"
     only = ("-P", str(run / "metrics.jsonl"))

@@ -225,6 +225,7 @@ def random_kills(photos, tmp_path, kills, *, seed, real=0):
     return figures | {"phases": dict(sorted((key, value) for key, value in done.items() if key))}
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_killed_at_random_and_resumed_a_run_ends_in_the_same_weights(photos, tmp_path):
     assert random_kills(photos, tmp_path, 6, seed=1)["kills"] == 6
 

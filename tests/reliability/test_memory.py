@@ -16,6 +16,7 @@ import pytest
 import shortage as helper
 import torch
 from commandline import ENVIRONMENT
+from forking import forked
 from PIL import Image
 from small import SPEC, small_state
 from torch.nn import functional
@@ -118,6 +119,7 @@ def test_every_kind_is_answered_with_what_was_tried(error, monkeypatch):
     assert "before the first step" in advice(str(error), None, recipe, PLAIN, preprocessing)
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_on_the_way_the_steps_before_are_kept_and_gone_on_from(tmp_path, monkeypatch, capsys):
     spec = tmp_path / "small.json"
     spec.write_text(json.dumps(SPEC.to_dict()))
@@ -158,10 +160,9 @@ def test_within_an_update_nothing_is_kept(tmp_path, monkeypatch, capsys):
 
 
 def test_a_limit_of_address_space_is_seen():
-    code = "import shortage; from resnets.data import free_memory; shortage.limit(700); print(free_memory() / 2**20)"
-    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ENVIRONMENT.get('PYTHONPATH', '')}:{Path(helper.__file__).parent}"}
-    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert 600 < float(out.stdout) <= 700 < free_memory() / 2**20
+    code, out, err = forked(lambda: (helper.limit(700), print(free_memory() / 2**20)))
+    assert code == 0, err
+    assert 600 < float(out) <= 700 < free_memory() / 2**20
 
 
 @pytest.fixture
@@ -190,6 +191,7 @@ def words(photos, out, workers):
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_a_worker_that_dies_is_named_and_its_batch_is_made_again(photos, tmp_path, monkeypatch, capsys):
     assert cli.main([str(word) for word in words(photos, tmp_path / "whole", 0)]) == 0
     whole = json.loads(capsys.readouterr().out)["weights_sha256"]

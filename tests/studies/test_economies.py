@@ -93,7 +93,8 @@ def test_a_run_is_measured_without_augmentation_and_dropout(tmp_path: Path) -> N
     case = pooling.cases(options)[2]
     run = train(
         "digits", arch=case.spec, recipe="paper", overrides={**options.overrides, "iterations": 24, "milestones": ()},
-        seed=1, out=tmp_path / "run", threads=1, device="cpu", display=lambda records: [None for _ in records],
+        seed=1, out=tmp_path / "run", threads=1, device="cpu", report=False,
+        display=lambda records: [None for _ in records],
     )  # fmt: skip
     found = economies.measure(tmp_path / "run", case, options)
     assert found["parameters"] == sum(weight.numel() for weight in run.model().parameters())

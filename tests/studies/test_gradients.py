@@ -35,7 +35,7 @@ def network(name, **changes):
 def trained(out, name, display, **changes):
     return train(
         "digits", arch=network(name, **changes), recipe="paper", overrides=OVERRIDES, seed=3, out=out, threads=1,
-        display=display,
+        display=display, report=False,
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_a_retrofit_trains_as_its_run_did_and_looking_changed_nothing_there(plai
     preset, before = study.presets["minutes"], study.cases(SETTINGS)[0]
     again = train(  # without a look
         preset.data, arch=before.spec, recipe=preset.recipe, overrides=dict(preset.overrides), size=preset.size, seed=3,
-        out=tmp_path / "again", threads=1, display=consume,
+        out=tmp_path / "again", threads=1, display=consume, report=False,
     )  # fmt: skip
     assert again.info["weights"]["sha256"] == run.info["weights"]["sha256"]
     looked = [(kind, step) for kind, step, found in seen if found is not None]

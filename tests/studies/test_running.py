@@ -19,7 +19,7 @@ from resnets.studies.study import Preset
 from resnets.verification import verify_run
 
 TINY = Preset(
-    "digits", 2, "paper", {"iterations": 24, "milestones": (12, 18), "padding": 1, "validation": 0.0}, "for the tests",
+    "digits", 2, "paper", {"iterations": 12, "milestones": (6, 9), "padding": 1, "validation": 0.0}, "for the tests",
     depths=(8, 14), options={"width": 2},
 )  # fmt: skip
 COMMAND = """
@@ -84,6 +84,8 @@ def test_a_study_leaves_ordinary_runs_and_a_document_of_plain_data(whole):
         last = [record for record in run.records() if record["kind"] == "epoch"][-1]
         assert entry["training_error"] == pytest.approx(100 - last["accuracy"])
         assert run.info["hardware"]["threads"] == 1
+        kept = {path.name for path in (whole / entry["path"]).iterdir()}
+        assert "predictions-test.csv" in kept and not {"report.html", "suspects.csv"} & kept
     errors = {(run["case"], run["seed"]): run["training_error"] for run in found["runs"]}
     rises = [errors["plain-14", seed] - errors["plain-8", seed] for seed in (0, 1)]
     assert found["findings"][0]["effect"] == pytest.approx(sum(rises) / 2)

@@ -18,7 +18,12 @@ from resnets.training.optimiser import make_optimisers
 from resnets.training.recipes import recipe
 
 SHAPES = [(60, 5), (40, 39), (41, 40), (30, 50), (25, 200)]
-SMALL = {"arch": "resmlp4,widths=(8,),stem_width=8,skip_layer=true", "deterministic": True, "threads": 1}
+SMALL = {
+    "arch": "resmlp4,widths=(8,),stem_width=8,skip_layer=true",
+    "deterministic": True,
+    "threads": 1,
+    "report": False,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -143,14 +148,15 @@ def test_a_skip_layer_is_not_shrunk_in_training():
 def test_what_is_linear_is_predicted_as_least_squares_predicts_it(tmp_path, loss):
     x, y = sample(80, 3, noise=0.0)
     file = table(tmp_path, x, y)
-    run = resnets.train(file, target="y", epochs=3, out=tmp_path / "run", overrides=[f"loss={loss}"], threads=1)
+    made = {"overrides": [f"loss={loss}"], "threads": 1, "report": False}
+    run = resnets.train(file, target="y", epochs=3, out=tmp_path / "run", **made)
     assert run.spec.skip_layer and run.spec.zero_init
     assert run.evaluate().rmse < 1e-5 * y.std()
 
 
 def test_with_noise_the_weights_are_judged_no_worse_than_those_it_began_with(tmp_path, capsys):
     file = table(tmp_path, *sample(80, 10, noise=2.0))
-    run = resnets.train(file, target="y", epochs=3, out=tmp_path / "run", threads=1)
+    run = resnets.train(file, target="y", epochs=3, out=tmp_path / "run", threads=1, report=False)
     source = resnets.data.hold_out(resnets.data.open_source(str(file), target=["y"]), **run.source["held_out"])
     (x, y), (held_x, held_y) = (
         (torch.from_numpy(run.encoding.rows(source.splits[name])), source.splits[name].labels)
@@ -180,7 +186,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path, steps):
 
     with pytest.raises(KeyboardInterrupt):
         resnets.train(file, out=tmp_path / "parts", display=stop_at, **given)
-    again = resnets.train(resume=True, out=tmp_path / "parts")
+    again = resnets.train(resume=True, out=tmp_path / "parts", report=False)
     ours, theirs = again.model().state_dict(), whole.model().state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     assert again.info["results"]["validation"] == whole.info["results"]["validation"]

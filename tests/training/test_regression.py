@@ -27,7 +27,9 @@ from resnets.training.regression import fit_targets
 
 PLAIN = Execution("cpu", "fp32", channels_last=False, compiled=False, deterministic=False)
 ENCODING = TableEncoding(tuple(Numeric(name, 0.0, 1.0, 0.0) for name in "abc"))
-SMALL = {"arch": "resmlp4,widths=(8,),stem_width=8", "deterministic": True, "threads": 1, "device": "cpu"}
+SMALL = {
+    "arch": "resmlp4,widths=(8,),stem_width=8", "deterministic": True, "threads": 1, "device": "cpu", "report": False
+}  # fmt: skip
 LOAD = RunTarget("load", "kN", 40.0, 5.0)
 
 
@@ -157,6 +159,7 @@ def test_a_run_on_a_table_is_recorded_in_the_targets_units(tmp_path):
     judged = {line["step"]: line["validation"]["rmse"] for line in records if line["kind"] == "epoch"}
     assert info["results"]["chosen"] == {"step": min(judged, key=judged.get), "by": "validation RMSE"}
     assert info["results"]["validation"]["rmse"] == pytest.approx(min(judged.values()), rel=1e-6)
+    assert not (run.path / "report.html").exists() and (run.path / "predictions-validation.csv").exists()
 
 
 def test_one_target_is_shown_in_its_own_unit(tmp_path, capsys):
@@ -183,7 +186,7 @@ def test_a_run_that_was_stopped_ends_in_the_weights_of_one_that_was_not(tmp_path
     with pytest.raises(KeyboardInterrupt):
         resnets.train(tmp_path / "beams.csv", out=tmp_path / "stopped", display=stop_at, **given)
     assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "interrupted"
-    again = resnets.train(resume=True, out=tmp_path / "stopped")
+    again = resnets.train(resume=True, out=tmp_path / "stopped", report=False)
     ours, theirs = load_weights(again.weights_file), load_weights(whole.weights_file)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     assert {**again.info["results"], "train_seconds": 0, "cpu_seconds": 0} == {
@@ -194,7 +197,7 @@ def test_a_run_that_was_stopped_ends_in_the_weights_of_one_that_was_not(tmp_path
 def test_images_learn_their_brightness_unflipped_and_say_it_in_its_unit(tmp_path, capsys):
     run = resnets.train(
         pictures(tmp_path), arch="resnet8", epochs=6, overrides=["batch_size=8"], out=tmp_path / "run", threads=1,
-        device="cpu",
+        device="cpu", report=False,
     )  # fmt: skip
     said = capsys.readouterr().err
     recipe = run.info["recipe"]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commandline import resnets
 from PIL import Image
 
 from resnets import cli
@@ -64,8 +65,7 @@ def test_a_finished_run_is_a_folder_a_person_can_read(whole):
 
 
 def test_evaluating_the_run_later_gives_the_figures_it_ended_with(whole):
-    command = [sys.executable, "-m", "resnets", "evaluate", whole["run"], "--json"]
-    later = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    later = json.loads(resnets("evaluate", whole["run"], "--json").out)
     for key in ("top1", "top5", "loss", "n", "per_class"):
         assert later[key] == whole["test"][key], key
 
@@ -122,7 +122,8 @@ def test_workers_do_not_change_the_weights(tmp_path):
 
 def test_a_finished_run_is_not_trained_again(whole):
     before = os.stat(os.path.join(whole["run"], "weights.safetensors")).st_mtime_ns
-    assert finish(start("--resume", "--out", whole["run"], "--json"))["weights_sha256"] == whole["weights_sha256"]
+    again = json.loads(resnets("train", "--resume", "--out", whole["run"], "--json").out)
+    assert again["weights_sha256"] == whole["weights_sha256"]
     assert os.stat(os.path.join(whole["run"], "weights.safetensors")).st_mtime_ns == before
 
 

@@ -83,10 +83,11 @@ def _train(study: Study, settings: Settings, case: Case, place: store.Place, dev
         place.watched.unlink(missing_ok=True)
         place.measures.unlink(missing_ok=True)  # of a run that is no more
     probe = study.watch(case, place.seed, settings) if study.watch is not None and not finished else None
+    # No page for each of many runs, whose figures the study's own page has: it would take longer than a tiny run.
     train(
         settings.data, arch=case.spec, recipe=settings.recipe, overrides={**settings.overrides, **case.overrides},
         seed=place.seed, out=place.run, size=settings.size, threads=None if begun else 1, device=device,
-        resume=begun, display=lambda records: _follow(records, case, place, probe),
+        resume=begun, report=False, display=lambda records: _follow(records, case, place, probe),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The end of a run: the chosen weights, their figures on the held-out images, the report."""
+"""The end of a run: the chosen weights, their figures on the held-out images, the report unless none is wanted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from resnets.evaluation import Run
 from resnets.evaluation.regression import RegressionEvaluation
 from resnets.evaluation.report.examination import HELD_OUT, Examination, Measured, look_closer, measure
-from resnets.evaluation.report.renewing import described, keep
+from resnets.evaluation.report.renewing import described, keep, keep_predictions
 from resnets.files import sha256, sweep
 from resnets.models.folder import REPORT, SUSPECTS, close_run
 from resnets.training import checkpoint, folder
@@ -54,13 +54,17 @@ def finish(plan: Plan, state: State, stop: Signals) -> Iterator[Record]:
     seen: Examination | None = None
     try:
         with stop.at_once():
-            seen = look_closer(run, plan.source, splits, device=place, workers=workers)
+            if plan.report:
+                seen = look_closer(run, plan.source, splits, device=place, workers=workers)
     except Exception as problem:  # the weights and their figures are what the run was for
         yield Record("note", message=f"the images were not looked at more closely: {described(problem)}")
     told: list[str] = []
 
     def close() -> None:
-        told[:] = keep(run, splits, seen)
+        if plan.report:
+            told[:] = keep(run, splits, seen)
+        else:
+            keep_predictions(run, splits)
         close_run(plan.path, info)
 
     for line in insist(
@@ -72,7 +76,8 @@ def finish(plan: Plan, state: State, stop: Signals) -> Iterator[Record]:
     sweep(plan.path / "checkpoints")
     if (plan.path / SUSPECTS).exists():
         yield Record("note", message=f"labels that may be wrong, the worst first: {plan.path / SUSPECTS}")
-    yield Record("note", message=f"report: {plan.path / REPORT}")
+    if plan.report:
+        yield Record("note", message=f"report: {plan.path / REPORT}")
 
 
 def _words(measured: Measured) -> str:

@@ -58,6 +58,7 @@ class Plan:
     info: dict[str, Any]
     notes: tuple[str, ...]
     targets: tuple[RunTarget, ...] = ()  # of a regression
+    report: bool = True  # at the end, with the closer look at the images that it takes
 
     @property
     def begins_linear(self) -> bool:

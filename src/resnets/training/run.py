@@ -63,6 +63,7 @@ def train(
     threads: int | None = None,
     target: str | Sequence[str] | None = None,
     task: str | None = None,
+    report: bool = True,
     display: Display = lines,
 ) -> Run:
     """Train a network on a source of images, or on a table.
@@ -95,6 +96,8 @@ def train(
         threads: of the processor; None is torch's own choice or, when resuming, what the run had.
         target: of CSV files: the column or columns to predict.
         task: `classification` or `regression`, to be refused where the source is for the other; None is as the source.
+        report: end with `report.html` and `suspects.csv`; without, a run of seconds ends in half the time, and
+            `resnets report RUN` still writes them.
         display: consumes the records as they come.
 
     Returns:
@@ -148,6 +151,7 @@ def train(
             unlocked = held.enter_context(lock.holding(plan.path))
         if unlocked:
             plan = replace(plan, notes=(*plan.notes, unlocked))
+        plan = replace(plan, report=report)
         ours = plan.execution
         freed = ours.device == "cpu" and ours.memory == "normal"
         with determinism(ours.deterministic), tuned(ours), keeping_freed(freed):

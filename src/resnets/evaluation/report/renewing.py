@@ -80,9 +80,7 @@ def keep(run: Run, splits: Mapping[str, Measured], seen: Examination | None) -> 
     Returns:
         What the user should be told.
     """
-    for name in HELD_OUT:
-        if name in splits:
-            write_predictions(run.path, name, predictions_of(splits[name].found))
+    keep_predictions(run, splits)
     if seen is not None and seen.suspects:
         write_suspects(run.path / SUSPECTS, seen.suspects, run.classes)
     try:
@@ -93,6 +91,13 @@ def keep(run: Run, splits: Mapping[str, Measured], seen: Examination | None) -> 
         write_report(run)
         return [f"the report has no pictures: {described(problem)}"]
     return []
+
+
+def keep_predictions(run: Run, splits: Mapping[str, Measured]) -> None:
+    """Write the predictions on the held-out splits into the run folder."""
+    for name in HELD_OUT:
+        if name in splits:
+            write_predictions(run.path, name, predictions_of(splits[name].found))
 
 
 def renew(run: Run, source: str | os.PathLike[str] | None = None) -> Renewed:
