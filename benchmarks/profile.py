@@ -58,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--eager", action="store_true", help="without what is compiled, which takes minutes")
     parser.add_argument("--shrink", type=int, default=1, help="divide every batch by this")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -87,7 +88,12 @@ def fastest_timm(name: str) -> str:
 
 def measured(case: Case, given: argparse.Namespace) -> dict[str, Any]:
     """CPU seconds of a step and the share of every kind, in every round, and the bare convolutions'."""
-    running, rounds = {}, {key: [] for key in ("reference", fastest_timm(case.name), "ours", "ours compiled", BARE)}
+    ones = (
+        ["reference", "timm", "ours"]
+        if given.eager
+        else ["reference", fastest_timm(case.name), "ours", "ours compiled"]
+    )
+    running, rounds = {}, {key: [] for key in (*ones, BARE)}
     try:
         for key in rounds:
             words = [sys.executable, "-m", "benchmarks.profile", "--contestant", key, "--networks", case.name]
