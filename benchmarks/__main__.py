@@ -6,8 +6,8 @@ studies FOLDER…                                  records finished studies for 
 tables                                           writes the tables of README.md and docs/, and plots, anew
 
 Speed and reliability are measured by commands of their own, `python -m benchmarks.NAME`: training, inference, int8,
-photographs, limits, airbench, gpu, saving, reliability; what reports say: residuals, regression, suspects. Each file
-begins with what it does and needs.
+profile, photographs, limits, airbench, gpu, saving, reliability; what reports say: residuals, regression, suspects.
+Each file begins with what it does and needs.
 """
 
 from __future__ import annotations

@@ -35,7 +35,11 @@ def training(kept: Mapping[str, Any]) -> Chart:
         "reference": "to torchvision's reference", "timm": "to timm, channels_last",
         "timm compiled": "to timm, compiled",
     }  # fmt: skip
-    found = [(f"{cell['name']}, {mine}", ratios) for cell in kept["cells"] for mine, ratios in cell["ratios"].items()]
+    found = [
+        (f"{cell['name']}, {mine} ({cell['threads']})", ratios)  # in brackets the threads
+        for cell in kept["cells"]
+        for mine, ratios in cell["ratios"].items()
+    ]
     lines = []
     for peer, name in peers.items():
         there = [(word, ratios[peer]["wall"]) for word, ratios in found if peer in ratios]

@@ -103,6 +103,31 @@ def training() -> str:
     return "\n".join([_table(head, rows), "", _table(other, shares), _made(kept["cells"])])
 
 
+def profile() -> str:
+    """Where a training step's time goes, and how much faster than the reference its convolutions let it be."""
+    kept = read("training-profile")
+    if kept is None:
+        return NOTHING
+    rows, bounds = [], []
+    for cell in kept["cells"]:
+        words = f"{cell['name']}, {cell['batch']} x {cell['side']}²"
+        bare = {key: min(found[key] for found in cell["bare"]) for key in ("onednn", "with products")}
+        least = {key: min(found["seconds"] for found in each) for key, each in cell["steps"].items()}
+        for key, each in cell["steps"].items():
+            shares = [statistics.fmean(found["shares"][kind] for found in each) for kind in each[0]["shares"]]
+            figures = " | ".join(f"{share:.1f}" if share >= 0.05 else "–" for share in shares)
+            rows.append(f"| {words} | {key} | {figures} | {100 * bare['onednn'] / least[key]:.0f} |")
+        of, best = least["reference"], min((key for key in least if key.startswith("ours")), key=least.__getitem__)
+        share = statistics.fmean(sum(part for kind, part in found["shares"].items() if kind.startswith("convolution"))
+                      for found in cell["steps"][best]) / 100  # fmt: skip
+        divisors = (least[best], least[best] * share, bare["with products"], bare["onednn"])
+        bounds.append(f"| {words} | {' | '.join(f'{of / divisor:.2f}' for divisor in divisors)} |")
+    kinds = " | ".join(kept["cells"][0]["steps"]["reference"][0]["shares"])
+    head = f"| % of a step | | {kinds} | oneDNN's convolutions alone, % of this step |"
+    most = "| the reference's step by | ours | the convolutions within ours | the same alone | alone, by oneDNN |"
+    return "\n".join([_table(head, rows), "", _table(most, bounds), _made(kept["cells"])])
+
+
 def photographs() -> str:
     """Images a second of a folder of photographs, ours to torchvision's."""
     kept = read("photographs")
@@ -236,6 +261,6 @@ def gpu() -> str:
 
 
 SECTIONS: Mapping[str, Callable[[], str]] = MappingProxyType({
-    "inference": inference, "int8": int8, "training": training, "photographs": photographs, "limits": limits,
-    "time-to-accuracy": time_to_accuracy, "gpu": gpu,
+    "inference": inference, "int8": int8, "training": training, "profile": profile, "photographs": photographs,
+    "limits": limits, "time-to-accuracy": time_to_accuracy, "gpu": gpu,
 })  # fmt: skip

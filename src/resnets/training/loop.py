@@ -28,6 +28,7 @@ from resnets.training.device import Execution
 from resnets.training.finite import Buffers, NonFiniteError, infinite
 from resnets.training.memory import use_memory
 from resnets.training.optimiser import set_rates
+from resnets.training.products import use_products
 from resnets.training.recipe import Recipe, image_side, rate_factor
 from resnets.training.step import gradients, update
 
@@ -118,6 +119,7 @@ def fit(
     epochs = -(-total // per_epoch)
     cases = "rows" if isinstance(data, Rows) else "images"
     use_memory(state.net, execution.memory)
+    use_products(state.net, execution.device == "cpu" and execution.precision == "fp32")
     compute: Callable[[Tensor], Tensor] = state.net
     if execution.compiled:
         torch._dynamo.config.suppress_errors = True  # a machine whose compiler fails trains all the same, uncompiled
