@@ -1,10 +1,9 @@
 """The six views against the peer's formula written out on padded images."""
 
 import torch
+from benchmarks.views import logits
 from torch import nn
 from torch.nn import functional
-
-from benchmarks.views import logits
 
 
 def test_six_views_are_weighted_as_airbench_does() -> None:

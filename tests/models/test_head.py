@@ -1,4 +1,4 @@
-"""The flat head and the one of global max-pooling: against the same network written in torch's own layers, and in everything that looks at a head."""
+"""The flat head, against torch's own layers, and the one of max-pooling; everything that looks at a head."""
 
 from itertools import pairwise
 
