@@ -30,6 +30,7 @@ def test_compilation_needs_a_long_run_a_compiler_and_no_promise_of_equal_bits(mo
     assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS - 1).compiled
     assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS, deterministic=True).compiled
     assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS, spatial=False).compiled
+    assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS, products=True).compiled
     monkeypatch.setattr(room.shutil, "which", lambda name: None)
     assert not choose_execution(device="cpu", steps=9 * COMPILE_STEPS).compiled
 

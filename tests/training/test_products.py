@@ -93,3 +93,11 @@ def test_training_takes_the_same_steps_with_products_as_without(monkeypatch):
     assert used == [7, 0]
     for mine, theirs in zip(*trained, strict=True):
         torch.testing.assert_close(torch.as_tensor(mine), torch.as_tensor(theirs), rtol=1e-3, atol=1e-5)
+
+
+def test_wide_networks_have_some_and_narrow_ones_none() -> None:
+    with torch.device("meta"):
+        found = {
+            name: products.has_products(create(name)) for name in ("resnet18", "resnet50", "speedrun", "resnet110")
+        }
+    assert found == {"resnet18": True, "resnet50": True, "speedrun": True, "resnet110": False}

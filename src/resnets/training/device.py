@@ -55,6 +55,7 @@ def choose_execution(
     steps: int = 0,
     units: int = 9,
     spatial: bool = True,
+    products: bool = False,
 ) -> Execution:
     """Decide how to compute.
 
@@ -66,6 +67,8 @@ def choose_execution(
         steps: optimiser steps to come; compilation must have time to pay.
         units: residual units to compile.
         spatial: the network is convolutional.
+        products: some of its convolutions are computed as matrix products on a processor (products.py): networks that
+            wide are slower compiled there (docs/LOG.md).
 
     Raises:
         InputError: a device, precision or memory that does not exist or is not there.
@@ -81,7 +84,7 @@ def choose_execution(
     if precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; on a processor use bf16 or fp32")
     compiler = any(shutil.which(command) for command in ("g++", "clang++", "c++"))
-    pays = compiler and (kind == "cuda" or (kind == "cpu" and precision == "fp32"))
+    pays = compiler and (kind == "cuda" or (kind == "cpu" and precision == "fp32" and not products))
     return Execution(
         device=str(place), precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
         compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic and memory == "normal",

@@ -34,6 +34,7 @@ from resnets.training.device import Execution, choose_execution, require_memory
 from resnets.training.images import cache_notes, load_images
 from resnets.training.memory import can_recompute
 from resnets.training.preparing import Prepared, again, default_arch, encoding_notes, fitted, prepare, shape_of
+from resnets.training.products import has_products
 from resnets.training.recipe import Recipe, image_side, override
 from resnets.training.recipes import crop_padding
 from resnets.training.recipes import recipe as make_recipe
@@ -122,13 +123,13 @@ def make_plan(
         prepared, told = inherited(prepared, known, whole=chosen.mean_image)
         notes += [*stem_note(spec, known), *told]
     total = chosen.total_steps(steps_per_epoch(len(train), chosen.batch_size * chosen.accumulate))
-    execution = choose_execution(
-        device=device, precision=precision, deterministic=deterministic, memory=memory, steps=total,
-        units=spec.total_units, spatial=spec.unit != "linear",
-    )  # fmt: skip
     _check_shapes(spec, chosen, len(train))
     with torch.device("meta"):  # counts and shapes without memory: a slip of a digit should not take the machine down
         shadow = build(spec)
+    execution = choose_execution(
+        device=device, precision=precision, deterministic=deterministic, memory=memory, steps=total,
+        units=spec.total_units, spatial=spec.unit != "linear", products=has_products(shadow),
+    )  # fmt: skip
     if chosen.whiten and known is None:
         check_stem(shadow)
     if memory == "low" and not can_recompute(shadow):

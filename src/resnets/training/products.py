@@ -25,11 +25,20 @@ def use_products(net: nn.Module, enabled: bool) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             module.__dict__.pop("_conv_forward", None)
-            (kernel, height), (stride, down), padding = module.kernel_size, module.stride, module.padding
-            plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
-            square = kernel == height and stride == down and padding == (kernel // 2, kernel // 2)
-            if enabled and plain and square and module.weight.numel() >= LARGE:
-                module._conv_forward = partial(convolved, stride=stride)  # type: ignore[method-assign]
+            if enabled and _gains(module):
+                module._conv_forward = partial(convolved, stride=module.stride[0])  # type: ignore[method-assign]
+
+
+def has_products(net: nn.Module) -> bool:
+    """Whether `use_products` has something to do."""
+    return any(isinstance(module, nn.Conv2d) and _gains(module) for module in net.modules())
+
+
+def _gains(module: nn.Conv2d) -> bool:
+    (kernel, height), (stride, down), padding = module.kernel_size, module.stride, module.padding
+    plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
+    square = kernel == height and stride == down and padding == (kernel // 2, kernel // 2)
+    return plain and square and module.weight.numel() >= LARGE
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int) -> Tensor:
