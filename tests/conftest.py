@@ -1,5 +1,9 @@
 """What holds for the whole suite: its order, and one thread for every process."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a pool of threads would hang forked processes
+
 import charts
 import pytest
 import torch

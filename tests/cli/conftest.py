@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not told.exists():
+            shutil.rmtree(run, ignore_errors=True)  # of another process whose training failed
             outcome = resnets("train", "digits", *TINY, "--seed", "3", "--json", "--out", run)
             assert outcome.code == 0, outcome.err
             told.write_text(json.dumps([outcome.code, outcome.out, outcome.err]), encoding="utf-8")

@@ -1,4 +1,8 @@
-"""A process forked from the tests' own: an interpreter of its own would need four seconds to load torch."""
+"""A process forked from the tests' own: an interpreter of its own would need four seconds to load torch.
+
+What has threads of its own (OpenVINO, ONNX Runtime, torch with several) may hang in it, if the tests' process used it
+before: that needs a fresh interpreter.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,17 @@ def forked(action: Callable[[], object], stdin: str = "", *, timeout: float = 24
                 action()
                 code = 0
             except SystemExit as stop:
-                code = int(stop.code or 0)
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
             except BaseException:
                 traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
+            finally:  # whatever happens, the child must not go on as a second run of the tests
+                try:
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                except BaseException:
+                    code = code or 70
+                finally:
+                    os._exit(code)
         code = _waited(pid, time.monotonic() + timeout)
         out.seek(0)
         err.seek(0)

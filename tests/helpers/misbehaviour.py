@@ -45,3 +45,12 @@ def _refuse(text: str) -> None:
     error = InputError("short")
     error.args = (text,)
     raise error
+
+
+def grow(folder: str) -> dict[str, Any]:
+    """Take 180 MiB, in pieces that the heap may have kept."""
+    import torch
+
+    watch = Watch(folder)
+    watch.call("growing", InputError, lambda: len([torch.ones(5 << 20) for _ in range(9)]))
+    return watch.summary()

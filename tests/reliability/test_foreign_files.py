@@ -23,6 +23,7 @@ from guard import guarded
 from resnets.errors import InputError
 from resnets.evaluation import Run
 from resnets.models import read_state
+from resnets.models.allocator import keeping_freed
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux, to watch the memory")
 
@@ -33,6 +34,15 @@ def test_the_watch_sees_what_it_is_there_for(tmp_path: Path) -> None:
     assert {"os.system", "subprocess.Popen", "socket.__new__", "open", "import", "exec", "os.mkdir"} <= seen
     words = " ".join(found["faults"])
     assert all(word in words for word in ("not one short line", "KeyError", "MemoryError", "MiB more", "Late"))
+
+
+def test_memory_that_the_tests_have_freed_does_not_hide_what_is_taken(tmp_path: Path) -> None:
+    with keeping_freed(True):
+        blocks = [torch.ones(5 << 20) for _ in range(10)]
+        last = torch.ones(1000)  # above them: the heap cannot end below it
+        del blocks
+        found = guarded("misbehaviour:grow", tmp_path)
+    assert "MiB more" in " ".join(found["faults"]) and last[0] == 1
 
 
 def test_every_gadget_bomb_and_lie_is_refused_in_one_line(tmp_path: Path) -> None:

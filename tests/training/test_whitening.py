@@ -68,7 +68,7 @@ def test_the_rate_of_shifts_holds_where_they_decay_too():
     net = build(SPEC, seed=0)
     groups = make_optimisers(net, SPEC, chosen)[0].param_groups
     decay, factor = chosen.weight_decay, chosen.bias_rate
-    assert {(group["weight_decay"], group["factor"]) for group in groups} == {(decay, 1.0), (decay, factor)}
+    assert {(group["weight_decay"], group["factor"]) for group in groups} == {(decay, 1.0), (decay / factor, factor)}
     fast = [weight for group in groups if group["factor"] == factor for weight in group["params"]]
     assert {id(weight) for weight in fast} == {id(m.bias) for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)}
 

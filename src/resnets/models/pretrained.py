@@ -210,7 +210,7 @@ def _fitted(arch: NetworkSpec, state: Mapping[str, Tensor]) -> NetworkSpec:
     if first is not None and first.dim() == 4:
         changes["in_channels"] = max(1, first.shape[1])
         if arch.stem == "auto":
-            changes["stem"] = "small" if first.shape[2] == 3 else "imagenet"
+            changes["stem"] = {2: "patches", 3: "small"}.get(first.shape[2], "imagenet")
     return arch.replace(**changes)
 
 

@@ -20,19 +20,24 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnets.data import Batch
+from resnets.models.shortcuts import Dropped
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import LARGEST, Buffers, length, momenta
 from resnets.training.optimiser import Muon
 from resnets.training.recipe import Recipe
-from resnets.training.shortage import out_of_memory
 from resnets.training.step import backward, move_average, refusal, total_norm
 
 ALIKE = 0.1  # of what a step changes: how far a recorded one may be from it, as sums in another order and bf16 make it
 WARM_UP = 3  # plain steps of a shape before it is recorded: they compile, choose convolutions and take workspaces
+
+
+def recordable(net: nn.Module) -> bool:
+    """Whether steps may be recorded: the network draws no numbers, which torch refuses after one that failed."""
+    return not any(isinstance(module, nn.Dropout | Dropped) for module in net.modules())
 
 
 class Ahead(Iterator[Batch]):
@@ -113,14 +118,13 @@ class Captured:
         if self.replay is None:
             self.images, self.targets = images.clone(), targets.clone()
             try:
-                self.replay, self.sizes = _recorded(partial(self._work, self.images, self.targets), self.stream)
-                if not self._proved():
-                    raise RuntimeError("it changed the weights otherwise than the plain step")
+                self.replay = self._record()
             except RuntimeError as error:
-                if out_of_memory(error):
-                    raise
                 warnings.warn(f"a step could not be recorded, so none is ({error})", RuntimeWarning, stacklevel=2)
                 self.records, self.replay = False, None
+                del self.images, self.targets
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()  # of what the recording held
                 self.before.put_back()
                 return self._plain(images, targets)
         self.images.copy_(images)
@@ -128,32 +132,34 @@ class Captured:
         self.replay()
         return self.sizes
 
-    def _proved(self) -> bool:
-        """Whether the recording changes the weights as the plain step does, but for rounding; leaves them as before.
+    def _record(self) -> Callable[[], None]:
+        """Record the step and return what does it again; leaves everything as remembered.
 
-        Dropout draws the same numbers in both: from the generator's state as it is.
+        Raises:
+            RuntimeError: it cannot be recorded, or does not change weights and momenta as the plain step does.
         """
-        cuda = self.device.type == "cuda"
-        random = torch.cuda.get_rng_state(self.device) if cuda else torch.get_rng_state()
-        start = [weight.detach().clone() for weight in self.weights]
+        # The plain step comes first, and lets go of its memory: two at once might not have room.
         self._plain(self.images, self.targets)
-        plain = [weight.detach().clone() for weight in self.weights]
+        plain = self._now()
         self.before.put_back()
-        if cuda:
-            torch.cuda.set_rng_state(random, self.device)
-        else:
-            torch.set_rng_state(random)
-        assert self.replay is not None
-        self.replay()
-        apart = length(torch._foreach_sub(plain, [weight.detach() for weight in self.weights]))
-        moved = length(torch._foreach_sub(plain, start))
+        for weight in self.weights:
+            weight.grad = None
+        replay, self.sizes = _recorded(partial(self._work, self.images, self.targets), self.stream)
+        start = self._now()
+        replay()
+        for expected, before, now in zip(plain, start, self._now(), strict=True):
+            if now:
+                apart = length(torch._foreach_sub(expected, now))
+                moved = length(torch._foreach_sub(expected, before))
+                # A step that is not finite proves nothing, and is refused by whoever asked for it.
+                if bool(moved < float("inf")) and not bool(apart <= ALIKE * moved):
+                    raise RuntimeError("it changed the weights otherwise than the plain step")
         self.before.put_back()
-        if cuda:
-            torch.cuda.set_rng_state(random, self.device)
-        else:
-            torch.set_rng_state(random)
-        # A step that is not finite proves nothing, and is refused by whoever asked for it.
-        return bool(apart <= ALIKE * moved) or not bool(moved < float("inf"))
+        return replay
+
+    def _now(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Copies of the weights and of the momenta."""
+        return [weight.detach().clone() for weight in self.weights], [momentum.clone() for momentum in self.momenta]
 
     def _plain(self, images: Tensor, targets: Tensor) -> Tensor:
         """The work, not recorded; on the stream that it is recorded on, as torch asks for."""

@@ -114,21 +114,16 @@ def determinism(enabled: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tuned(execution: Execution) -> Iterator[None]:
-    """Within it, a GPU tries which of its convolutions are fastest, and multiplies fp32 with TF32's ten bits.
-
-    Convolutions do that by torch's own default. Not where runs are to be deterministic.
-    """
+    """Within it, a GPU tries which of its convolutions are fastest; not where runs are to be deterministic."""
     if execution.deterministic or torch.device(execution.device).type != "cuda":
         yield
         return
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
-    torch.set_float32_matmul_precision("high")
+    before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        torch.backends.cudnn.benchmark = before
 
 
 HELD = 0.4  # of a GPU's free memory, for data; the rest is for the step

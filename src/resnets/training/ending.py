@@ -67,8 +67,9 @@ def finish(plan: Plan, state: State, stop: Signals) -> Iterator[Record]:
             keep_predictions(run, splits)
         close_run(plan.path, info)
 
+    what = "the report and run.json" if plan.report else "run.json"
     for line in insist(
-        close, what="the report and run.json", otherwise=again, patience=PATIENCE, received=stop.received
+        close, what=what, otherwise=again, patience=PATIENCE, received=stop.received
     ):  # fmt: skip
         yield Record("note", message=line)
     for line in told:

@@ -42,6 +42,10 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
     return x.mT if tall else x
 
 
+def _fast_in_bf16(matrix: Tensor) -> bool:
+    return matrix.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum whose update of a filter bank [outputs, inputs·k·k] is orthogonalised.
 
@@ -79,7 +83,9 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_add_(velocities, gradients)
         updates = torch.stack(torch._foreach_add(gradients, velocities, alpha=momentum))
         matrices = updates.flatten(2)
-        updates = orthogonalised(matrices.bfloat16() if matrices.is_cuda else matrices).to(updates).view_as(updates)
+        updates = (
+            orthogonalised(matrices.bfloat16() if _fast_in_bf16(matrices) else matrices).to(updates).view_as(updates)
+        )
         norms = torch.stack([self.state[weight]["norm"] for weight in weights])
         rank = min(len(weights[0]), weights[0][0].numel())
         updates *= (norms * (rate / rank**0.5)).view(-1, *[1] * weights[0].dim())
@@ -104,7 +110,9 @@ def make_optimisers(net: nn.Module, spec: NetworkSpec, recipe: Recipe) -> list[t
         decay = recipe.weight_decay if decays else 0.0
         kinds.setdefault((decay, recipe.bias_rate if id(weight) in shifts else 1.0), []).append(weight)
     groups: list[dict[str, Any]] = [
-        {"params": weights, "weight_decay": decay, "factor": factor} for (decay, factor), weights in kinds.items()
+        # A faster rate is no faster decay.
+        {"params": weights, "weight_decay": decay / max(1.0, factor), "factor": factor}
+        for (decay, factor), weights in kinds.items()
     ]
     momentum = recipe.momentum
     sgd = torch.optim.SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov and momentum > 0, fused=True)

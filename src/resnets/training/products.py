@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LARGE = 2**18  # numbers in the filters from which their gradient gains: 1 MiB, the second cache of a Cascade Lake core
+WIDE = 16  # columns of the output up to which the gradient of the filters gains
 NARROW = 4  # columns of the output up to which the other two gain as well: oneDNN works on rows of pixels
 PIECE = 2**23  # numbers that are unfolded at a time: 32 MiB
 
@@ -38,7 +39,7 @@ def _gains(module: nn.Conv2d) -> bool:
     (kernel, height), (stride, down), padding = module.kernel_size, module.stride, module.padding
     plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
     square = kernel == height and stride == down and padding == (kernel // 2, kernel // 2)
-    return plain and square and module.weight.numel() >= LARGE
+    return plain and square and kernel in (3, 5, 7) and module.weight.numel() >= LARGE
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int) -> Tensor:
@@ -83,13 +84,14 @@ def _of_images(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tens
     count, channels, height, width = x.shape
     kernel, padding = weight.shape[-1], weight.shape[-1] // 2
     rows, columns = gradient.shape[2:]
-    shares = gradient.permute(0, 2, 3, 1).reshape(-1, len(weight)) @ _matrix(weight)
-    shares = shares.view(count, rows, columns, kernel, kernel, channels)
     found = x.new_zeros(count, height + 2 * padding, width + 2 * padding, channels)
-    for i in range(kernel):
-        for j in range(kernel):
-            down, right = (slice(k, k + stride * (n - 1) + 1, stride) for k, n in ((i, rows), (j, columns)))
-            found[:, down, right] += shares[:, :, :, i, j]
+    for piece in _slices(count, rows * columns * kernel * kernel * channels):
+        shares = gradient[piece].permute(0, 2, 3, 1).reshape(-1, len(weight)) @ _matrix(weight)
+        shares = shares.view(-1, rows, columns, kernel, kernel, channels)
+        for i in range(kernel):
+            for j in range(kernel):
+                down, right = (slice(k, k + stride * (n - 1) + 1, stride) for k, n in ((i, rows), (j, columns)))
+                found[piece, down, right] += shares[:, :, :, i, j]
     inside = found[:, padding : padding + height, padding : padding + width]
     return inside.contiguous().permute(0, 3, 1, 2)
 
@@ -106,14 +108,18 @@ def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     (x, weight), stride = ctx.saved_tensors, ctx.stride
-    of_images, of_filters, pad = None, None, weight.shape[-1] // 2
-    if ctx.needs_input_grad[0] and gradient.shape[3] > NARROW:
-        of_images = torch.ops.aten.convolution_backward(
-            gradient, x, weight, None, [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], 1, [True, False, False]
-        )[0]
-    elif ctx.needs_input_grad[0]:
+    (images, filters), pad, width = ctx.needs_input_grad[:2], weight.shape[-1] // 2, gradient.shape[3]
+    torchs = [images and width > NARROW, filters and width > WIDE, False]
+    of_images, of_filters, _ = (
+        torch.ops.aten.convolution_backward(
+            gradient, x, weight, None, [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], 1, torchs
+        )
+        if any(torchs)
+        else (None, None, None)
+    )
+    if images and not torchs[0]:
         of_images = _of_images(gradient, x, weight, stride)
-    if ctx.needs_input_grad[1]:
+    if filters and not torchs[1]:
         of_filters = _of_filters(gradient, x, weight, stride)
     return of_images, of_filters, None
 
@@ -132,10 +138,15 @@ def _matrix(weight: Tensor) -> Tensor:
 def _pieces(x: Tensor, kernel: int, stride: int) -> Iterator[tuple[slice, Tensor]]:
     """Some images of x [B, C, H, W] at a time, and them unfolded: [outputs, k·k·C], one row an output pixel."""
     padding, channels = kernel // 2, x.shape[1]
-    images = x.permute(0, 2, 3, 1)
-    padded = functional.pad(images, (0, 0, *[padding] * 4)) if padding else images  # padding by nothing would copy
-    windows = padded.unfold(1, kernel, stride).unfold(2, kernel, stride).permute(0, 1, 2, 4, 5, 3)
-    count = max(1, PIECE // windows[0].numel())
-    for begin in range(0, len(x), count):
-        piece = slice(begin, begin + count)
-        yield piece, windows[piece].reshape(-1, kernel * kernel * channels)
+    outputs = -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
+    for piece in _slices(len(x), outputs * kernel * kernel * channels):
+        padded = functional.pad(x[piece].permute(0, 2, 3, 1), (0, 0, *[padding] * 4))
+        windows = padded.unfold(1, kernel, stride).unfold(2, kernel, stride).permute(0, 1, 2, 4, 5, 3)
+        yield piece, windows.reshape(-1, kernel * kernel * channels)
+
+
+def _slices(images: int, numbers: int) -> Iterator[slice]:
+    """The images in pieces of at most `PIECE` numbers, where one image has `numbers`."""
+    count = max(1, PIECE // numbers)
+    for begin in range(0, images, count):
+        yield slice(begin, begin + count)
