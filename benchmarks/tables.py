@@ -11,7 +11,7 @@ from benchmarks.sections import SECTIONS
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEAD = (
-    "| CIFAR-10, 45,000/5,000/10,000 | parameters | epochs | test top-1 % | n | training, CPU minutes | elsewhere |\n"
+    "| CIFAR-10 | parameters | epochs of training images | test top-1 % | n | training, CPU minutes | elsewhere |\n"
     "| --- | --- | --- | --- | --- | --- | --- |"
 )
 
@@ -29,6 +29,7 @@ def table() -> str:
 def _row(result: dict[str, Any]) -> str:
     recipe = result["recipe"]
     length = f"{recipe['iterations']:,} steps" if recipe["iterations"] else str(recipe["epochs"])
+    length += f" of {result['source']['splits']['train']:,}"
     spread = f" ± {result['test_top1_deviation']:.2f}" if result["test_top1_deviation"] is not None else ""
     minutes = sum(result["cpu_seconds"]) / len(result["cpu_seconds"]) / 60
     device = result["hardware"].get("gpu", f"{minutes:.0f}")
