@@ -143,7 +143,7 @@ def timed(peer: Callable[[], nn.Module], rounds: int) -> dict[str, Any]:
         name: min(statistics.median(seconds[f"{name}, {kind}"]) for kind in ("eager", "compiled"))
         for name in ("airbench94", "speedrun 32", "speedrun small")
     }
-    share, images = chosen.shrink_until, chosen.epochs * 45_000
+    share, images = chosen.shrink_until, chosen.epochs * 50_000
     needed = {
         "airbench94": 8 * 50_000 * best["airbench94"],
         "speedrun": images * (share * best["speedrun small"] + (1 - share) * best["speedrun 32"]),
