@@ -3,7 +3,8 @@
     python examples/demo.py          (make demo)
 
 It runs the commands a person would type, writes one test image to a PNG file, has it predicted, and fails unless
-the test accuracy reaches 98 %. An earlier demo's run folder, runs/demo, is removed first.
+the test accuracy reaches 96 %: seeds 0 to 4 gave 97.2 to 99.7, and other processors round otherwise. An earlier
+demo's run folder, runs/demo, is removed first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import resnets
 
 RUN = Path("runs/demo")
-EXPECTED = 98.0  # test top-1 in percent
+EXPECTED = 96.0  # test top-1 in percent
 
 
 def command(*words: str) -> None:
