@@ -17,13 +17,14 @@ from webpage import HOSTILE, Page
 
 from resnets.evaluation import Run, write_report
 from resnets.evaluation.report import interval
+from resnets.evaluation.report.sections import training
 from resnets.pages.page import escape
 
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], Path]
 Make = Callable[..., Path]
 
 
-def write_metrics(run: Run, steps: int = 40) -> None:
+def write_metrics(run: Run, steps: int = 40, *, validated: bool = True) -> None:
     with (run.path / "metrics.jsonl").open("w", encoding="utf-8") as file:
         for step in range(1, steps + 1):
             record: dict[str, Any] = {
@@ -37,7 +38,9 @@ def write_metrics(run: Run, steps: int = 40) -> None:
             }
             file.write(json.dumps(record) + "\n")
             if step % 10 == 0:
-                record |= {"kind": "epoch", "validation": {"loss": 1.0 / step, "top1": 50.0 + step}}
+                record |= {"kind": "epoch"}
+                if validated:
+                    record |= {"validation": {"loss": 1.0 / step, "top1": 50.0 + step}}
                 file.write(json.dumps(record) + "\n")
 
 
@@ -206,6 +209,15 @@ def test_a_mean_image_does_not_fill_the_page(run: Run, edit: Edit) -> None:
     text = report(changed).text
     assert pixels not in text
     assert "1,024 characters" in text
+
+
+def test_without_a_validation_split_no_curve_is_called_so(run: Run) -> None:
+    for validated in (True, False):
+        write_metrics(run, validated=validated)
+        drawn = training(run)
+        assert drawn is not None
+        words = Page(drawn.body).text
+        assert ("validation" in words.lower()) == validated, words
 
 
 def test_figures_that_are_not_finite_are_left_out_of_the_curves(run: Run) -> None:

@@ -219,7 +219,7 @@ def test_only_gpus_record_and_not_where_it_would_change_anything(monkeypatch):
     assert not choose_execution(device="cpu").captured
     gpu = choose_execution(device="cuda")
     assert (gpu.captured, gpu.precision, gpu.channels_last) == (True, "bf16", True)
-    for words in ({"precision": "fp16"}, {"deterministic": True}, {"memory": "low"}):
+    for words in ({"precision": "fp16"}, {"deterministic": True}, {"memory": "low"}, {"draws": True}):
         assert not choose_execution(device="cuda", **words).captured
 
 

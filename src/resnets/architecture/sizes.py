@@ -27,7 +27,7 @@ def map_sizes(spec: NetworkSpec) -> list[tuple[int, int]]:
         halvings = [(place, 1) for place in stages]
     else:
         halvings = [
-            ("the stem", 0 if spec.stem in ("small", "patches") else 2),
+            ("the stem", 0 if spec.small_stem else 2),
             (stages[0], int(spec.unit == "pooled")),
         ]
         halvings += [(place, 1) for place in stages[1:]]

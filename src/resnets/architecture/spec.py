@@ -142,6 +142,11 @@ class NetworkSpec:
         """Channels between the first and the last layer of a unit in a stage of this width."""
         return width * self.group_width // 64 * self.groups if self.unit == "bottleneck" else width
 
+    @property
+    def small_stem(self) -> bool:
+        """Whether the stem is one for small images, which keeps their size, or all but a pixel, and pools nothing."""
+        return self.stem in ("small", "patches")
+
     def stem_widths(self) -> tuple[int, ...]:
         """Channels after each convolution of the stem."""
         half = self.stem_width // 2

@@ -43,8 +43,7 @@ def evaluate_run(
     found = source if isinstance(source, Source) else _opened(run, source)
     if run.targets:
         numbers.match_targets(found, run.targets, run.path)
-        if flips:
-            raise InputError("flips: the mirror image of a picture may have another number; leave it out")
+        _refuse_flips(flips)
     if own:
         chosen = selection.choose_own(found, run.info, split)
     else:
@@ -76,6 +75,11 @@ def evaluate_run(
     return replace(result, split=chosen.name, source=name, notes=(*found.notes, *chosen.notes))
 
 
+def _refuse_flips(flips: bool) -> None:
+    if flips:
+        raise InputError("flips: the mirror image of a picture may have another number; leave it out")
+
+
 def _opened(run: Run, source: str | os.PathLike[str] | None) -> Source:
     """The user's source, or the run's own; CSV files with the run's targets."""
     path = own_place(run, "evaluate") if source is None else os.fspath(source)
@@ -99,8 +103,7 @@ def predict_run(
     temperature = run.temperature if calibrated else 1.0
     place = pick_device(device)
     if run.targets:
-        if flips:
-            raise InputError("flips: the mirror image of a picture may have another number; leave it out")
+        _refuse_flips(flips)
         return numbers.predict_run(run, paths, batch_size=batch_size, device=place)
     files = prediction.expand(paths)
     return list(

@@ -90,7 +90,7 @@ def _specification(
 
 
 def _own(spec: NetworkSpec) -> tuple[int, int]:
-    side = SMALL if spec.stem in ("small", "patches") else PHOTOGRAPH
+    side = SMALL if spec.small_stem else PHOTOGRAPH
     return spec.image_size or (side, side)
 
 

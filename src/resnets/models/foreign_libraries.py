@@ -68,7 +68,7 @@ def why_not(found: NetworkSpec, library: str) -> str | None:
     _known(library)
     if found.unit == "vgg":
         return None if library == "torchvision" else "has VGG-19 under other keys"
-    if found.unit in ("linear", "pooled") or found.stem in ("small", "patches"):
+    if found.unit in ("linear", "pooled") or found.small_stem:
         words = {"linear": "fully connected units", "pooled": "pooled units"}
         stem = "the small stem" if found.stem == "small" else "a 2x2 stem"
         return f"has no network with {words.get(found.unit, stem)}"

@@ -45,9 +45,8 @@ class ResNet(nn.Module):
         if spec.stem_norm:
             self.bn1 = normalisation(spec, spec.stem_width)
         self.relu = nn.ReLU()
-        self.maxpool = (
-            nn.Identity() if spec.stem in ("small", "patches", "linear") else nn.MaxPool2d(3, stride=2, padding=1)
-        )
+        pools = not (spec.small_stem or spec.unit == "linear")
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pools else nn.Identity()
         channels, index = spec.stem_width, 0
         for stage, (units, width) in enumerate(zip(spec.units, spec.widths, strict=True)):
             layers = []

@@ -56,7 +56,7 @@ def inherited(measured: Preprocessing, known: Pretrained, *, whole: bool) -> tup
 def stem_note(spec: NetworkSpec, known: Pretrained) -> list[str]:
     """What to tell whose images are too small for the stem that the weights have."""
     height, width = spec.image_size or (SMALL_IMAGE, SMALL_IMAGE)
-    if known.spec.stem in ("small", "patches") or spec.unit in ("linear", "vgg") or min(height, width) >= SMALL_IMAGE:
+    if known.spec.small_stem or spec.unit in ("linear", "vgg") or min(height, width) >= SMALL_IMAGE:
         return []
     left = f"{-(-width // 4)}x{-(-height // 4)}"
     return [

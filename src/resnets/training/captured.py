@@ -20,10 +20,9 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnets.data import Batch
-from resnets.models.shortcuts import Dropped
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import LARGEST, Buffers, length, momenta
@@ -33,11 +32,6 @@ from resnets.training.step import backward, move_average, refusal, total_norm
 
 ALIKE = 0.1  # of what a step changes: how far a recorded one may be from it, as sums in another order and bf16 make it
 WARM_UP = 3  # plain steps of a shape before it is recorded: they compile, choose convolutions and take workspaces
-
-
-def recordable(net: nn.Module) -> bool:
-    """Whether steps may be recorded: the network draws no numbers, which torch refuses after one that failed."""
-    return not any(isinstance(module, nn.Dropout | Dropped) for module in net.modules())
 
 
 class Ahead(Iterator[Batch]):

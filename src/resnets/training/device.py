@@ -56,6 +56,7 @@ def choose_execution(
     units: int = 9,
     spatial: bool = True,
     products: bool = False,
+    draws: bool = False,
 ) -> Execution:
     """Decide how to compute.
 
@@ -69,6 +70,7 @@ def choose_execution(
         spatial: the network is convolutional.
         products: some of its convolutions are computed as matrix products on a processor (products.py): networks that
             wide are slower compiled there (docs/LOG.md).
+        draws: the network draws numbers (dropout), which torch refuses on a GPU after a recording that failed.
 
     Raises:
         InputError: a device, precision or memory that does not exist or is not there.
@@ -90,7 +92,7 @@ def choose_execution(
         compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic and memory == "normal",
         deterministic=deterministic, memory=memory,
         # fp16's scaler decides on the host, and what is computed twice sets the generators back.
-        captured=kind == "cuda" and precision != "fp16" and memory == "normal" and not deterministic,
+        captured=kind == "cuda" and precision != "fp16" and memory == "normal" and not deterministic and not draws,
     )  # fmt: skip
 
 

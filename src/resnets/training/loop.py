@@ -22,7 +22,7 @@ from resnets.data import (
     steps_per_epoch,
     train_batches,
 )
-from resnets.training.captured import Ahead, Captured, recordable
+from resnets.training.captured import Ahead, Captured
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers, NonFiniteError, infinite
@@ -124,8 +124,7 @@ def fit(
     if execution.compiled:
         torch._dynamo.config.suppress_errors = True  # a machine whose compiler fails trains all the same, uncompiled
         compute = torch.compile(state.net, dynamic=False)
-    records = execution.captured and recordable(state.net)
-    captured = Captured(compute, state, recipe, execution) if records else None
+    captured = Captured(compute, state, recipe, execution) if execution.captured else None
     buffers = captured.before if captured else Buffers(state.net)
     deaths = (-1, 0)  # at which step workers died, and how often
     progress = state.progress

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from resnets.architecture import NetworkSpec
 from resnets.architecture import spec as make_spec
@@ -28,6 +29,7 @@ from resnets.data import (
 from resnets.errors import InputError
 from resnets.evaluation.losses import RunTarget
 from resnets.models import build, pretrained, start_from
+from resnets.models.shortcuts import Dropped
 from resnets.training import folder
 from resnets.training.beginning import inherited, stem_note
 from resnets.training.device import Execution, choose_execution, require_memory
@@ -129,6 +131,7 @@ def make_plan(
     execution = choose_execution(
         device=device, precision=precision, deterministic=deterministic, memory=memory, steps=total,
         units=spec.total_units, spatial=spec.unit != "linear", products=has_products(shadow),
+        draws=any(isinstance(part, nn.Dropout | Dropped) for part in shadow.modules()),
     )  # fmt: skip
     if chosen.whiten and known is None:
         check_stem(shadow)

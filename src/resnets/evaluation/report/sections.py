@@ -74,9 +74,11 @@ def training(run: Run) -> Section | None:
     for title, label, key, validation, from_zero, caption in (*_NUMBERS, *_CHARTS[2:]) if run.targets else _CHARTS:
         curves = [_curve("training", records, "step", key)]
         if validation is not None:
-            held_out = [{**record, **(record.get("validation") or {})} for record in records]
+            held_out = [{**record, **record["validation"]} for record in records if record.get("validation")]
             curves.append(_curve("validation", held_out, "epoch", validation))
         drawn = [curve for curve in curves if curve.x]
+        if len(drawn) < 2:
+            caption = caption.partition(" Validation:")[0]
         if run.encoding is not None:  # a table has rows
             label, caption = (
                 label.replace("images", "rows"),
