@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from resnets.native import library
 
-CHANNELS = 16  # numbers in a vector of AVX-512: channels are multiples of it
+CHANNELS = 16  # numbers in a vector of AVX-512: channels are multiples of it, or zeros are put behind the inputs
+PADDED = 24  # inputs from which it pays to do so: half of a second sixteen, and more
 SMALLEST = 3  # side from which a map's tiles hold fewer products than the convolution has
 
 
@@ -34,11 +35,12 @@ def kernels() -> ctypes.CDLL | None:
 
 
 def suits(module: nn.Module) -> bool:
-    """Whether a layer is such a convolution: 3x3, stride 1, padding 1, channels in sixteens, no groups, no bias."""
+    """Whether a layer is such a convolution: 3x3, stride 1, padding 1, channels about sixteens, no groups, no bias."""
     return (
         isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) and module.stride == (1, 1)
         and module.padding == (1, 1) and module.dilation == (1, 1) and module.groups == 1 and module.bias is None
-        and module.padding_mode == "zeros" and not module.in_channels % CHANNELS and not module.out_channels % CHANNELS
+        and module.padding_mode == "zeros" and not module.out_channels % CHANNELS
+        and (not module.in_channels % CHANNELS or module.in_channels >= PADDED)
     )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 # Operators of their own, so that torch's compiler takes them as they are.
 @torch.library.custom_op("resnets::winograd", mutates_args=())
 def _outputs(x: Tensor, weight: Tensor) -> Tensor:
-    x, weight = _last(x), _last(weight)
+    x, weight = _ready(x), _ready(weight)
     made = _shape_of_outputs(x, weight)
     _call("winograd_forward", (x, weight, made), x.shape, len(weight), backward=False)
     return made
@@ -66,10 +68,13 @@ def _outputs(x: Tensor, weight: Tensor) -> Tensor:
 @torch.library.custom_op("resnets::winograd_gradients", mutates_args=())
 def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, of_images: bool, of_filters: bool) -> tuple[Tensor, Tensor]:
     """The gradients of x and the filters, given that of the outputs; one that is not asked for is empty."""
-    gradient, x, weight = _last(gradient), _last(x), _last(weight)
-    made = _shapes_of_gradients(gradient, x, weight, of_images, of_filters)
-    _call("winograd_backward", (x, weight, gradient, *made), x.shape, len(weight), backward=True)
-    return made
+    inputs = x.shape[1]
+    gradient, x, weight = _ready(gradient), _ready(x), _ready(weight)
+    images, filters = _shapes_of_gradients(gradient, x, weight, of_images, of_filters)
+    _call("winograd_backward", (x, weight, gradient, images, filters), x.shape, len(weight), backward=True)
+    if x.shape[1] > inputs:
+        images, filters = (_last(made[:, :inputs]) if len(made) else made for made in (images, filters))
+    return images, filters
 
 
 def _call(name: str, tensors: tuple[Tensor, ...], shape: torch.Size, outputs: int, *, backward: bool) -> None:
@@ -101,6 +106,14 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]
     wanted = ctx.needs_input_grad[:2]
     images, filters = _gradients(gradient, *ctx.saved_tensors, *wanted)
     return images if wanted[0] else None, filters if wanted[1] else None
+
+
+def _ready(tensor: Tensor) -> Tensor:
+    """In channels_last, with zeros behind the channels up to the next sixteen."""
+    missing = -tensor.shape[1] % CHANNELS
+    if not missing:
+        return _last(tensor)
+    return functional.pad(tensor.permute(0, 2, 3, 1), (0, missing)).permute(0, 3, 1, 2)
 
 
 def _last(tensor: Tensor) -> Tensor:
