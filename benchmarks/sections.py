@@ -111,7 +111,7 @@ def profile() -> str:
     rows, bounds = [], []
     for cell in kept["cells"]:
         words = f"{cell['name']}, {cell['batch']} x {cell['side']}²"
-        bare = {key: min(found[key] for found in cell["bare"]) for key in ("onednn", "with products")}
+        bare = {key: min(found[key] for found in cell["bare"]) for key in ("onednn", "ours")}
         least = {key: min(found["seconds"] for found in each) for key, each in cell["steps"].items()}
         for key, each in cell["steps"].items():
             shares = [statistics.fmean(found["shares"][kind] for found in each) for kind in each[0]["shares"]]
@@ -120,7 +120,7 @@ def profile() -> str:
         of, best = least["reference"], min((key for key in least if key.startswith("ours")), key=least.__getitem__)
         share = statistics.fmean(sum(part for kind, part in found["shares"].items() if kind.startswith("convolution"))
                       for found in cell["steps"][best]) / 100  # fmt: skip
-        divisors = (least[best], least[best] * share, bare["with products"], bare["onednn"])
+        divisors = (least[best], least[best] * share, bare["ours"], bare["onednn"])
         bounds.append(f"| {words} | {' | '.join(f'{of / divisor:.2f}' for divisor in divisors)} |")
     kinds = " | ".join(kept["cells"][0]["steps"]["reference"][0]["shares"])
     head = f"| % of a step | | {kinds} | oneDNN's convolutions alone, % of this step |"

@@ -218,7 +218,7 @@ static plan planned(long B, long H, long W, long C, long K, long threads, int ba
     // each thread sums the gradient of the filters for itself
     s.by_images = C*K <= 256*256 && C*K*threads <= 1024*1024 && B >= threads;
     long fit = (s.by_images ? NEAR : SHARED) / (36*(s.by_images ? C + K : backward ? K : C));
-    long unit = s.by_images ? across : down*across, least = s.by_images ? 48 : 128; // below, filters are fetched too often
+    long unit = s.by_images ? across : down*across, least = s.by_images ? C*K > 128*128 ? 96 : 48 : 128; // below, filters are fetched too often
     s.step = (fit > least ? fit : round_up(least, unit)) / unit;
     if (!s.by_images && s.step > B) s.step = B;
     s.tiles = s.step*unit;
