@@ -54,21 +54,59 @@ def photographs(kept: Mapping[str, Any]) -> Chart:
     return Chart("photographs", "Photographs read: ours to torchvision's ImageFolder", "", "", _LABEL, "bars", [line])
 
 
+def time_to_accuracy(peer: Mapping[str, Any]) -> Chart:
+    """What airbench94 and ours had learnt after so many minutes of a processor."""
+    lines = []
+    if trained := peer.get("training"):
+        curve = [row for row in trained["curve"] if isinstance(row["epoch"], int)]
+        minutes = [row["cpu_seconds"] / 60 for row in curve]
+        lines.append(Line("airbench94, test images", minutes, [100 * row["val_acc"] for row in curve], group="peer"))
+        lines.append(Line("airbench94, six views", minutes[-1:], [trained["top1_six_views"]], group="peer"))
+    for name in ("speedrun", "resnet20"):
+        kept = read(f"accuracy-{name}") or {}
+        if not kept.get("curves"):
+            continue
+        # Of the wall, in the run's own proportion: only the sum of the processor's seconds is kept.
+        share = kept["cpu_seconds"][0] / kept["train_seconds"][0] / 60
+        curve, group = kept["curves"][0], kept["arch"]
+        minutes = [share * row["seconds"] for row in curve]
+        held_out = curve[0]["validation"] is not None
+        split, key = ("validation", "validation") if held_out else ("training images", "accuracy")
+        lines.append(Line(f"{name}, {split}", minutes, [row[key] for row in curve], group=group, dashed=not held_out))
+        ends = {"test images": "test_top1", "six views": "test_top1_six_views"}
+        lines += [Line(f"{name}, {words}", minutes[-1:], kept[key][:1], group=group) for words, key in ends.items()]
+    return Chart(
+        "time-to-accuracy", "CIFAR-10: accuracy by minutes of a processor", "", "CPU minutes of training",
+        "top-1 %", "points", lines,
+    )  # fmt: skip
+
+
+SOURCES = MappingProxyType({"time-to-accuracy": "airbench94"})  # plots whose file has another name
 PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Chart]] = MappingProxyType(
-    {"inference": inference, "training": training, "photographs": photographs}
+    {
+        "inference": inference,
+        "training": training,
+        "photographs": photographs,
+        "time-to-accuracy": time_to_accuracy,
+    }
 )
 
 
 def plots() -> dict[str, bytes]:
     """The plots whose result files are there, by name, as SVG."""
-    found = {name: read(name) for name in PLOTS}
+    found = {name: source(name) for name in PLOTS}
     return {name: _drawn(PLOTS[name](kept)) for name, kept in found.items() if kept is not None}
+
+
+def source(name: str) -> Any:
+    """What the result file of a plot holds."""
+    return read(SOURCES.get(name, name))
 
 
 def picture(name: str) -> str:
     """The line of Markdown that shows a section's plot; empty for a section without one."""
-    made = name in PLOTS and read(name) is not None
-    return f"![{PLOTS[name](read(name)).title}](benchmarks/{name}.svg)\n\n" if made else ""
+    made = name in PLOTS and source(name) is not None
+    return f"![{PLOTS[name](source(name)).title}](benchmarks/{name}.svg)\n\n" if made else ""
 
 
 def write_plots() -> None:

@@ -48,11 +48,22 @@ def write_result(name: str, runs: Sequence[Path]) -> Path:
         "train_seconds": [info["results"]["train_seconds"] for info in infos],
         "cpu_seconds": [info["results"]["cpu_seconds"] for info in infos],
         "weights_sha256": [info["weights"]["sha256"] for info in infos],
+        "curves": [curve(run) for run in runs],
     }  # fmt: skip
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"accuracy-{name}.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def curve(run: Path) -> list[dict[str, Any]]:
+    """What the run learnt by the end of every epoch, and the seconds of the wall until then."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        {"seconds": line["seconds"], "accuracy": line["accuracy"], "validation": line.get("validation", {}).get("top1")}
+        for line in lines
+        if line["kind"] == "epoch"
+    ]
 
 
 def read_results() -> list[dict[str, Any]]:
