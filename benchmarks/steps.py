@@ -16,6 +16,7 @@ import resnets
 from resnets.data import Packed, Preprocessing
 from resnets.training import Recipe, choose_execution, fit
 from resnets.training.checkpoint import State
+from resnets.training.convolutions import any_winograd
 from resnets.training.optimiser import make_optimisers
 
 Step = Callable[[], object]
@@ -93,8 +94,11 @@ def ours(case: Case, precision: str = "fp32", *, compiled: bool = False, stub: b
 def setting(
     case: Case, precision: str = "fp32", *, compiled: bool = False
 ) -> tuple[State, Recipe, Packed, Preprocessing, Any]:
-    execution = choose_execution(device="cpu", precision=precision, steps=10**9 if compiled else 0)
-    net = small(case).to(memory_format=execution.memory_format)
+    net = small(case)
+    execution = choose_execution(
+        device="cpu", precision=precision, steps=10**9 if compiled else 0, three=any_winograd(net)
+    )
+    net.to(memory_format=execution.memory_format)
     recipe = Recipe(
         epochs=10**6, batch_size=case.batch, optimiser="sgd", learning_rate=0.1, weight_decay=1e-4, warmup=0.0,
         schedule="constant", crop="pad" if case.side < 65 else "resized",

@@ -5,12 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from resnets.data import Packed, Preprocessing
-from resnets.models import create
-from resnets.training import Recipe, choose_execution, fit, products
-from resnets.training.checkpoint import State
-from resnets.training.optimiser import make_optimisers
-from resnets.training.products import LARGE, NARROW, WIDE, convolved, use_products
+from resnets.training import products
+from resnets.training.products import LARGE, NARROW, WIDE, convolved
 
 LAST = torch.channels_last
 
@@ -50,16 +46,13 @@ def test_the_compiler_is_told_the_right_shapes_and_layouts(side):
         torch.library.opcheck(operator, (gradient, x.detach(), weight.detach(), 2), test_utils=checks)
 
 
-def test_only_large_plain_filters_are_taken_and_all_are_given_back():
+def test_only_large_plain_filters_gain() -> None:
     layers = {
         "large": nn.Conv2d(256, 128, 3, padding=1), "small": nn.Conv2d(64, 64, 3, padding=1),
         "grouped": nn.Conv2d(1024, 1024, 3, padding=1, groups=2), "bare": nn.Conv2d(256, 128, 3),
         "point": nn.Conv2d(512, 512, 1, 2), "dilated": nn.Conv2d(256, 128, 3, padding=1, dilation=2),
     }  # fmt: skip
-    net = nn.ModuleDict(layers)
-    for enabled, taken in ((True, {"large"}), (False, set())):
-        use_products(net, enabled)
-        assert {name for name, layer in layers.items() if "_conv_forward" in layer.__dict__} == taken
+    assert {name for name, layer in layers.items() if products.gains(layer)} == {"large"}
     assert layers["small"].weight.numel() < LARGE
 
 
@@ -71,33 +64,3 @@ def test_without_gradients_with_a_bias_or_in_another_layout_it_is_torchs_own(mon
         assert torch.equal(convolved(x, weight, None, stride=1), plain)
     assert torch.equal(convolved(x, weight, torch.zeros(6, dtype=torch.float64), stride=1), plain)
     torch.testing.assert_close(convolved(x.contiguous(), weight.contiguous(), None, stride=1), plain)
-
-
-def test_training_takes_the_same_steps_with_products_as_without(monkeypatch):
-    pictures = torch.randint(0, 256, (24, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    data = Packed(images=pictures, labels=torch.arange(24) % 3, names=tuple(map(str, range(24))))
-    preprocessing = Preprocessing(size=8, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
-    recipe = Recipe(epochs=1, batch_size=8, optimiser="sgd", learning_rate=0.05, warmup=0.0, schedule="constant")
-    used, trained = [], []
-    for least in (1, 2**40):  # all filters, and none
-        monkeypatch.setattr(products, "LARGE", least)
-        net = create("resnet8", num_classes=3, seed=0).to(memory_format=LAST)
-        state = State(net, make_optimisers(net, net.spec, recipe))
-        records = fit(
-            state, data=data, preprocessing=preprocessing, recipe=recipe, seed=0, num_classes=3,
-            execution=choose_execution(device="cpu", precision="fp32"),
-        )  # fmt: skip
-        losses = [record.loss for record in records]
-        used.append(sum("_conv_forward" in layer.__dict__ for layer in net.modules()))
-        trained.append([*losses, *state.net.parameters()])
-    assert used == [7, 0]
-    for mine, theirs in zip(*trained, strict=True):
-        torch.testing.assert_close(torch.as_tensor(mine), torch.as_tensor(theirs), rtol=1e-3, atol=1e-5)
-
-
-def test_wide_networks_have_some_and_narrow_ones_none() -> None:
-    with torch.device("meta"):
-        found = {
-            name: products.has_products(create(name)) for name in ("resnet18", "resnet50", "speedrun", "resnet110")
-        }
-    assert found == {"resnet18": True, "resnet50": True, "speedrun": True, "resnet110": False}

@@ -16,6 +16,7 @@ from resnets.errors import InputError
 from resnets.evaluation import pick_device
 from resnets.evaluation.device import multiplies_bf16
 from resnets.training.memory import LOW_COST, MEMORIES, activation_bytes, can_recompute
+from resnets.training.winograd import kernels
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,6 +34,7 @@ class Execution:
     compiled: bool
     deterministic: bool
     memory: str = "normal"  # `low`: what the units keep for the backward pass is dropped and computed again
+    winograd: bool = False  # 3x3 convolutions in fewer multiplications, otherwise rounded (winograd.py)
     captured: bool = False  # whole steps are recorded, and launched at once (captured.py)
 
     @property
@@ -56,6 +58,7 @@ def choose_execution(
     units: int = 9,
     spatial: bool = True,
     products: bool = False,
+    three: bool = False,
     draws: bool = False,
 ) -> Execution:
     """Decide how to compute.
@@ -70,6 +73,7 @@ def choose_execution(
         spatial: the network is convolutional.
         products: some of its convolutions are computed as matrix products on a processor (products.py): networks that
             wide are slower compiled there (docs/LOG.md).
+        three: it has 3x3 convolutions that Winograd's algorithm suits, which is used in fp32 where a processor gains.
         draws: the network draws numbers (dropout), which torch refuses on a GPU after a recording that failed.
 
     Raises:
@@ -91,6 +95,7 @@ def choose_execution(
         device=str(place), precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
         compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic and memory == "normal",
         deterministic=deterministic, memory=memory,
+        winograd=three and kind == "cpu" and precision == "fp32" and kernels() is not None,
         # fp16's scaler decides on the host, and what is computed twice sets the generators back.
         captured=kind == "cuda" and precision != "fp16" and memory == "normal" and not deterministic and not draws,
     )  # fmt: skip

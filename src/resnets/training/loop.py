@@ -24,11 +24,11 @@ from resnets.data import (
 )
 from resnets.training.captured import Ahead, Captured
 from resnets.training.checkpoint import State
+from resnets.training.convolutions import faster_convolutions
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers, NonFiniteError, infinite
 from resnets.training.memory import use_memory
 from resnets.training.optimiser import set_rates
-from resnets.training.products import use_products
 from resnets.training.recipe import Recipe, image_side, rate_factor
 from resnets.training.step import gradients, update
 
@@ -119,7 +119,6 @@ def fit(
     epochs = -(-total // per_epoch)
     cases = "rows" if isinstance(data, Rows) else "images"
     use_memory(state.net, execution.memory)
-    use_products(state.net, execution.device == "cpu" and execution.precision == "fp32")
     compute: Callable[[Tensor], Tensor] = state.net
     if execution.compiled:
         torch._dynamo.config.suppress_errors = True  # a machine whose compiler fails trains all the same, uncompiled
@@ -128,79 +127,80 @@ def fit(
     buffers = captured.before if captured else Buffers(state.net)
     deaths = (-1, 0)  # at which step workers died, and how often
     progress = state.progress
-    while True:
-        if "due" in progress:  # an epoch is over, and its record is not yet given: also after an interruption there
-            _check(state)
-            with interruptible():
-                validation = validate() if validate else None
-            rate, seen = progress.pop("due"), max(1, progress["seen"])
-            state.saved = None  # what was kept of this step, if it was, lacks the validation
-            yield Record(
-                "epoch", state.step, total, (state.step - 1) // per_epoch, epochs, progress["loss"] / seen,
-                learning_rate=rate, images_per_second=state.step * batch_size / max(1e-9, state.seconds),
-                seconds_left=(total - state.step) * state.seconds / state.step, seconds=state.seconds,
-                validation=validation, net=state.net, cases=cases, **_figure(recipe, progress["correct"], seen),
-            )  # fmt: skip
-        if state.step >= total:
-            return
-        epoch, start = divmod(state.step, per_epoch)
-        side = image_side(recipe, state.step, total, full)
-        end = min(total, (epoch + 1) * per_epoch)
-        sides = (k for k in range(state.step, end) if image_side(recipe, k, total, full) != side)
-        until = next(sides, end)
-        batches = Ahead(
-            train_batches(
-                data, preprocessing=preprocessing, augmentation=recipe.augmentation, batch_size=batch_size, seed=seed,
-                epoch=epoch, start=start, size=side, num_classes=num_classes, workers=workers,
-                memory_format=execution.memory_format,
-            ),
-            # What is decoded is decoded ahead anyway, and that may fail, which belongs to its own step.
-            early=not workers and not isinstance(data, Streamed),
-        )  # fmt: skip
-        if start == 0:
-            progress.update(loss=0.0, correct=0, seen=0)
-        state.net.train()
-        while state.step < until:
-            tick, cpu = time.perf_counter(), time.process_time()
-            factor = _rate(recipe, state, total)
-            set_rates(state.optimisers, recipe, factor)
-            buffers.remember()
-            try:
+    with faster_convolutions(state.net, execution):
+        while True:
+            if "due" in progress:  # an epoch is over, and its record is not yet given: also after an interruption there
+                _check(state)
                 with interruptible():
-                    batch = next(batches)
-                    # Dropout draws from torch's generator: seeding it by the step keeps resumed runs on the same path.
-                    torch.manual_seed(seed_of(seed, state.step))
-                    if not captured:
-                        loss, score, norm = gradients(compute, batch, state, recipe, execution, data, buffers)
-            except WorkerDiedError as death:
-                # Nothing of the step was computed. Its batch is a function of the step, so it is made again.
-                deaths = (state.step, deaths[1] + 1 if deaths[0] == state.step else 1)
-                if deaths[1] > 1:
-                    raise
-                yield Record("note", state.step, message=f"{death}; beginning again at step {state.step + 1}")
-                break
-            except BaseException:
-                buffers.put_back()
-                raise
-            state.whole = False
-            if captured:
-                loss, score = captured.step(batch, data, batches.prepare)
-            else:
-                update(state, recipe, norm)
-            count = len(batch.indices)
-            _count(state, recipe, loss, score, count)
-            if state.step == end:
-                progress["due"] = factor * recipe.learning_rate
-            spent = time.perf_counter() - tick
-            state.seconds += spent
-            state.cpu_seconds += time.process_time() - cpu
-            state.whole = True
-            yield Record(
-                "step", state.step, total, epoch, epochs, loss, learning_rate=factor * recipe.learning_rate,
-                images_per_second=count / max(1e-9, spent), seconds=state.seconds,
-                seconds_left=(total - state.step) * state.seconds / state.step, net=state.net, cases=cases,
-                **_figure(recipe, score, count),
+                    validation = validate() if validate else None
+                rate, seen = progress.pop("due"), max(1, progress["seen"])
+                state.saved = None  # what was kept of this step, if it was, lacks the validation
+                yield Record(
+                    "epoch", state.step, total, (state.step - 1) // per_epoch, epochs, progress["loss"] / seen,
+                    learning_rate=rate, images_per_second=state.step * batch_size / max(1e-9, state.seconds),
+                    seconds_left=(total - state.step) * state.seconds / state.step, seconds=state.seconds,
+                    validation=validation, net=state.net, cases=cases, **_figure(recipe, progress["correct"], seen),
+                )  # fmt: skip
+            if state.step >= total:
+                return
+            epoch, start = divmod(state.step, per_epoch)
+            side = image_side(recipe, state.step, total, full)
+            end = min(total, (epoch + 1) * per_epoch)
+            sides = (k for k in range(state.step, end) if image_side(recipe, k, total, full) != side)
+            until = next(sides, end)
+            batches = Ahead(
+                train_batches(
+                    data, preprocessing=preprocessing, augmentation=recipe.augmentation, batch_size=batch_size,
+                    seed=seed, epoch=epoch, start=start, size=side, num_classes=num_classes, workers=workers,
+                    memory_format=execution.memory_format,
+                ),
+                # What is decoded is decoded ahead anyway, and that may fail, which belongs to its own step.
+                early=not workers and not isinstance(data, Streamed),
             )  # fmt: skip
+            if start == 0:
+                progress.update(loss=0.0, correct=0, seen=0)
+            state.net.train()
+            while state.step < until:
+                tick, cpu = time.perf_counter(), time.process_time()
+                factor = _rate(recipe, state, total)
+                set_rates(state.optimisers, recipe, factor)
+                buffers.remember()
+                try:
+                    with interruptible():
+                        batch = next(batches)
+                        # Dropout draws from torch's generator: seeded by the step, resumed runs keep to the same path.
+                        torch.manual_seed(seed_of(seed, state.step))
+                        if not captured:
+                            loss, score, norm = gradients(compute, batch, state, recipe, execution, data, buffers)
+                except WorkerDiedError as death:
+                    # Nothing of the step was computed. Its batch is a function of the step, so it is made again.
+                    deaths = (state.step, deaths[1] + 1 if deaths[0] == state.step else 1)
+                    if deaths[1] > 1:
+                        raise
+                    yield Record("note", state.step, message=f"{death}; beginning again at step {state.step + 1}")
+                    break
+                except BaseException:
+                    buffers.put_back()
+                    raise
+                state.whole = False
+                if captured:
+                    loss, score = captured.step(batch, data, batches.prepare)
+                else:
+                    update(state, recipe, norm)
+                count = len(batch.indices)
+                _count(state, recipe, loss, score, count)
+                if state.step == end:
+                    progress["due"] = factor * recipe.learning_rate
+                spent = time.perf_counter() - tick
+                state.seconds += spent
+                state.cpu_seconds += time.process_time() - cpu
+                state.whole = True
+                yield Record(
+                    "step", state.step, total, epoch, epochs, loss, learning_rate=factor * recipe.learning_rate,
+                    images_per_second=count / max(1e-9, spent), seconds=state.seconds,
+                    seconds_left=(total - state.step) * state.seconds / state.step, net=state.net, cases=cases,
+                    **_figure(recipe, score, count),
+                )  # fmt: skip
 
 
 def _figure(recipe: Recipe, score: float, count: int) -> dict[str, Any]:

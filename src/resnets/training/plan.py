@@ -32,11 +32,11 @@ from resnets.models import build, pretrained, start_from
 from resnets.models.shortcuts import Dropped
 from resnets.training import folder
 from resnets.training.beginning import inherited, stem_note
+from resnets.training.convolutions import any_products, any_winograd
 from resnets.training.device import Execution, choose_execution, require_memory
 from resnets.training.images import cache_notes, load_images
 from resnets.training.memory import can_recompute
 from resnets.training.preparing import Prepared, again, default_arch, encoding_notes, fitted, prepare, shape_of
-from resnets.training.products import has_products
 from resnets.training.recipe import Recipe, image_side, override
 from resnets.training.recipes import crop_padding
 from resnets.training.recipes import recipe as make_recipe
@@ -130,8 +130,8 @@ def make_plan(
         shadow = build(spec)
     execution = choose_execution(
         device=device, precision=precision, deterministic=deterministic, memory=memory, steps=total,
-        units=spec.total_units, spatial=spec.unit != "linear", products=has_products(shadow),
-        draws=any(isinstance(part, nn.Dropout | Dropped) for part in shadow.modules()),
+        units=spec.total_units, spatial=spec.unit != "linear", products=any_products(shadow),
+        three=any_winograd(shadow), draws=any(isinstance(part, nn.Dropout | Dropped) for part in shadow.modules()),
     )  # fmt: skip
     if chosen.whiten and known is None:
         check_stem(shadow)
@@ -164,7 +164,7 @@ def make_plan(
         "deterministic": deterministic, "precision": execution.precision,
         "execution": {
             "device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled,
-            "memory": execution.memory, "captured": execution.captured,
+            "memory": execution.memory, "winograd": execution.winograd, "captured": execution.captured,
         },
         "parameters": sum(weight.numel() for weight in shadow.parameters()),
         "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),

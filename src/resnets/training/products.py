@@ -8,7 +8,6 @@ images unfolded: every output's k·k·C inputs side by side. The sums are the sa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,21 +20,8 @@ NARROW = 4  # columns of the output up to which the other two gain as well: oneD
 PIECE = 2**23  # numbers that are unfolded at a time: 32 MiB
 
 
-def use_products(net: nn.Module, enabled: bool) -> None:
-    """Let the convolutions of `net` that gain by it be computed as matrix products in training, or none of them."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            module.__dict__.pop("_conv_forward", None)
-            if enabled and _gains(module):
-                module._conv_forward = partial(convolved, stride=module.stride[0])  # type: ignore[method-assign]
-
-
-def has_products(net: nn.Module) -> bool:
-    """Whether `use_products` has something to do."""
-    return any(isinstance(module, nn.Conv2d) and _gains(module) for module in net.modules())
-
-
-def _gains(module: nn.Conv2d) -> bool:
+def gains(module: nn.Conv2d) -> bool:
+    """Whether a convolution is plain and its filters large."""
     (kernel, height), (stride, down), padding = module.kernel_size, module.stride, module.padding
     plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
     square = kernel == height and stride == down and padding == (kernel // 2, kernel // 2)

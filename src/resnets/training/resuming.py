@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     )
     _check_skipped(path, recorded, loaded)
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
-    choose_execution(device=execution.device, precision=execution.precision)  # refuses a device that is gone
+    # Refuses a device that is gone; without a compiler for Winograd's kernels the run goes on by plain convolutions.
+    now = choose_execution(device=execution.device, precision=execution.precision, three=execution.winograd)
+    execution = replace(execution, winograd=now.winograd)
     return Plan(
         path, source, NetworkSpec.from_dict(info["spec"]), recipe, prepared, execution,
         info["seed"], workers_for(workers, loaded["train"]), learnt(loaded["train"], targets),

@@ -1,0 +1,112 @@
+"""Convolutions by Winograd's algorithm, on processors, in fp32: winograd.c as operators that torch can differentiate.
+
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016): F(4x4, 3x3) needs 36 multiplications where
+a convolution has 144. It is the same function, and the gradients are its exact adjoint, but rounded otherwise: some
+1e-6 of a layer's size from the exact value where oneDNN is 3e-7 away, and up to 2e-5 in the gradient of filters that
+is summed over thousands of tiles (docs/LOG.md).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resnets.native import library
+
+CHANNELS = 16  # numbers in a vector of AVX-512: channels are multiples of it
+SMALLEST = 3  # side from which a map's tiles hold fewer products than the convolution has
+
+
+@functools.cache
+def kernels() -> ctypes.CDLL | None:
+    """The compiled functions; None without a compiler, and on processors without AVX2, where they do not pay."""
+    found = library(Path(__file__).with_suffix(".c"))
+    if found is None or found.winograd_lanes() < 8:
+        return None
+    found.winograd_room.restype = ctypes.c_long
+    return found
+
+
+def suits(module: nn.Module) -> bool:
+    """Whether a layer is such a convolution: 3x3, stride 1, padding 1, channels in sixteens, no groups, no bias."""
+    return (
+        isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) and module.stride == (1, 1)
+        and module.padding == (1, 1) and module.dilation == (1, 1) and module.groups == 1 and module.bias is None
+        and module.padding_mode == "zeros" and not module.in_channels % CHANNELS and not module.out_channels % CHANNELS
+    )  # fmt: skip
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The convolution of x [B, C, H, W] with filters [K, C, 3, 3], padded by 1.
+
+    Returns:
+        [B, K, H, W], channels_last; by Winograd's algorithm where gradients are asked for, else as torch does it.
+    """
+    plain = x.dtype != torch.float32 or weight.dtype != torch.float32 or min(x.shape[2:]) < SMALLEST
+    if plain or bias is not None or not torch.is_grad_enabled():
+        return functional.conv2d(x, weight, bias, 1, 1)
+    return _outputs(x, weight)
+
+
+# Operators of their own, so that torch's compiler takes them as they are.
+@torch.library.custom_op("resnets::winograd", mutates_args=())
+def _outputs(x: Tensor, weight: Tensor) -> Tensor:
+    x, weight = _last(x), _last(weight)
+    made = _shape_of_outputs(x, weight)
+    _call("winograd_forward", (x, weight, made), x.shape, len(weight), backward=False)
+    return made
+
+
+@torch.library.custom_op("resnets::winograd_gradients", mutates_args=())
+def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, of_images: bool, of_filters: bool) -> tuple[Tensor, Tensor]:
+    """The gradients of x and the filters, given that of the outputs; one that is not asked for is empty."""
+    gradient, x, weight = _last(gradient), _last(x), _last(weight)
+    made = _shapes_of_gradients(gradient, x, weight, of_images, of_filters)
+    _call("winograd_backward", (x, weight, gradient, *made), x.shape, len(weight), backward=True)
+    return made
+
+
+def _call(name: str, tensors: tuple[Tensor, ...], shape: torch.Size, outputs: int, *, backward: bool) -> None:
+    count, channels, height, width = shape
+    numbers = [ctypes.c_long(n) for n in (count, height, width, channels, outputs, torch.get_num_threads())]
+    found = kernels()
+    assert found is not None
+    room = torch.empty(found.winograd_room(*numbers, int(backward)))
+    pointers = [ctypes.c_void_p(tensor.data_ptr() if len(tensor) else None) for tensor in (*tensors, room)]
+    getattr(found, name)(*pointers, *numbers)
+
+
+def _shape_of_outputs(x: Tensor, weight: Tensor) -> Tensor:
+    count, _, height, width = x.shape
+    return x.new_empty(count, height, width, len(weight)).permute(0, 3, 1, 2)
+
+
+def _shapes_of_gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, of_images: bool, of_filters: bool
+) -> tuple[Tensor, Tensor]:
+    images, filters = (
+        torch.empty_like(kept, memory_format=torch.channels_last) if wanted else kept.new_empty(0)
+        for kept, wanted in ((x, of_images), (weight, of_filters))
+    )
+    return images, filters
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    wanted = ctx.needs_input_grad[:2]
+    images, filters = _gradients(gradient, *ctx.saved_tensors, *wanted)
+    return images if wanted[0] else None, filters if wanted[1] else None
+
+
+def _last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+_outputs.register_fake(_shape_of_outputs)
+_outputs.register_autograd(_backward, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
+_gradients.register_fake(_shapes_of_gradients)
