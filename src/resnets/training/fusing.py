@@ -7,7 +7,7 @@ Every call decides anew: what has hooks, is no batch normalisation in training, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -51,18 +51,19 @@ def _override(module: nn.Module) -> list[str]:
         ways["ending"] = partial(_run, module, module.final)
         if module.spec.stem_norm and module.spec.unit != "linear":
             ways["entry"] = partial(_run, module, ("conv1", "bn1", "relu", "maxpool"))
-    for name, way in ways.items():
-        setattr(module, name, way)
-    return list(ways)
+    names = [name for name in ways if name not in module.__dict__]  # not what somebody else has put there
+    for name in names:
+        setattr(module, name, ways[name])
+    return names
 
 
 def _alone(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     return normalised.normalised(norm, x) if normalised.suits(norm, x) else nn.BatchNorm2d.forward(norm, x)
 
 
-def _chain(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+def _chain(given: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Layers in turn, a normalisation with the ReLU after it."""
-    k = 0
+    layers, k = list(given), 0
     while k < len(layers):
         if k + 1 < len(layers) and _joins(layers[k], layers[k + 1]) and normalised.suits(layers[k], x):
             x = normalised.normalised(layers[k], x, relu=True)  # type: ignore[arg-type]
@@ -80,16 +81,18 @@ def _run(owner: nn.Module, steps: Sequence[str], x: Tensor) -> Tensor:
 def _unit(unit: Unit, x: Tensor) -> Tensor:
     """A unit whose addition and ReLU are its last normalisation's, where the ordering and the shortcut are so."""
     *steps, last = unit.steps.residual
+    if unit.join is None:
+        return unit.run((*unit.steps.shared, *unit.steps.residual, *unit.steps.after), x)
     norm, join = getattr(unit, last), unit.join
     plain = type(join) is Addition and _untouched(join) and unit.steps.after == ("relu",) and _joins(norm, unit.relu)
-    if not plain or "residual" in unit.__dict__:
+    if not plain:
         return Unit.forward(unit, x)
     x = unit.run(unit.steps.shared, x)
     y = unit.run(tuple(steps), x)
     h = unit.shortcut(x)
     if normalised.suits(norm, y) and h.shape == y.shape and h.dtype == y.dtype:
         return normalised.normalised(norm, y, h)
-    return unit.relu(join(x, h, norm(y)))  # type: ignore[no-any-return, misc]
+    return unit.relu(join(x, h, norm(y)))
 
 
 def _joins(norm: nn.Module, relu: nn.Module) -> bool:

@@ -21,7 +21,7 @@ CHANNELS = 16  # numbers in a vector of AVX-512: channels are multiples of it
 
 @functools.cache
 def kernels() -> ctypes.CDLL | None:
-    """The compiled functions; None where there is no compiler, or a processor without AVX2, which they do not pay on."""
+    """The compiled functions; None where there is no compiler, or for a processor without AVX2."""
     found = library(Path(__file__).with_suffix(".c"))
     if found is None or found.normalised_lanes() < 8:
         return None
