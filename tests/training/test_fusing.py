@@ -79,7 +79,7 @@ def compared(name, calls, **changes):
         ("resnet8", {"norm": "group"}, ""),
         ("resnet8", {"widths": (16, 24, 32)}, "r" + 2 * "ra"),
         ("plain8", {}, "r" + 3 * "rr"),
-        ("resnet8", {"stem": "deep", "shortcut": "B"}, "rr" + "ra" + 2 * "rna"),
+        ("resnet8", {"stem": "deep", "stem_width": 32, "shortcut": "B"}, "rrr" + 3 * "rna"),
     ],
 )
 def test_what_is_fused_and_that_nothing_else_changes(name, changes, fused, calls):
