@@ -127,7 +127,7 @@ def test_there_is_no_second_derivative_and_torch_says_so():
         first.sum().backward()
 
 
-def test_what_does_not_suit():
+def test_what_does_not_suit(monkeypatch):
     norm, x, _, _ = case(2, 16, 3, 3)
     assert normalised.suits(norm, x)
     with torch.no_grad():
@@ -138,3 +138,6 @@ def test_what_does_not_suit():
     fresh = nn.BatchNorm2d(16)
     for wrong in (x.double(), x[..., 0], x[:1, :, :1, :1], x.to("meta"), x[:0], x.repeat(1, 2, 1, 1)):
         assert not normalised.suits(fresh, wrong)
+    assert normalised.suits(fresh, x)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not normalised.suits(fresh, x)

@@ -32,7 +32,8 @@ def kernels() -> ctypes.CDLL | None:
 def suits(norm: nn.Module, x: Tensor) -> bool:
     """Whether this is a batch normalisation in training, of channels in sixteens, whose gradients will be asked for."""
     return (
-        type(norm) is nn.BatchNorm2d and norm.training and torch.is_grad_enabled() and not norm.num_features % CHANNELS
+        type(norm) is nn.BatchNorm2d and norm.training and not norm.num_features % CHANNELS
+        and torch.is_grad_enabled() and not torch.compiler.is_compiling()  # its tensors have no memory
         and x.dim() == 4 and x.shape[1] == norm.num_features and x.numel() > norm.num_features
         and x.dtype == torch.float32 and x.device.type == "cpu"
         and all(held is None or held.dtype == torch.float32 for held in (norm.weight, norm.running_mean))
