@@ -41,7 +41,9 @@ BARE = "bare convolutions"
 # What an operator, or the first of those around it that is here, belongs to; of the outermost, whatever is inside.
 OUTER = {
     "batch": "batch", "checks": "checks", "Optimizer.step": "optimiser",
-    # An operator of ours runs within a node that torch names after it; that of its gradient ends so.
+    # What is ours runs within a node that torch names after it; that of its gradient ends so.
+    "_WinogradBackward": "convolution, backward", "_Winograd": "convolution, forward",
+    "_Normalised": "normalisation",
     "GeneratedBackwardFor_resnets_winograd_defaultBackward": "convolution, backward",
     "GeneratedBackwardFor_resnets_convolved_defaultBackward": "convolution, backward",
     "GeneratedBackwardFor_resnets_winograd": "convolution, forward",
@@ -57,7 +59,10 @@ INNER = {
     "mean": "ReLU, addition, pooling", "copy": "copies", "clone": "copies", "contiguous": "copies",
     "Compiled": "compiled into one", "compiled": "compiled into one", "cpp_fused": "compiled into one",
 }  # fmt: skip
-KINDS = tuple(dict.fromkeys([*OUTER.values(), *INNER.values(), "other"]))
+KINDS = (
+    "batch", "checks", "optimiser", "convolution, forward", "convolution, backward", "normalisation",
+    "ReLU, addition, pooling", "copies", "compiled into one", "other",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def setting(
 ) -> tuple[State, Recipe, Packed, Preprocessing, Any]:
     net = small(case)
     execution = choose_execution(
-        device="cpu", precision=precision, steps=10**9 if compiled else 0, three=any_winograd(net)
+        device="cpu", precision=precision, steps=10**9 if compiled else 0, native=any_winograd(net)
     )
     net.to(memory_format=execution.memory_format)
     recipe = Recipe(

@@ -7,7 +7,7 @@ import torch
 
 from resnets.data import Packed, Preprocessing
 from resnets.models import create
-from resnets.training import Recipe, choose_execution, fit, products, winograd
+from resnets.training import Recipe, choose_execution, fit, normalised, products, winograd
 from resnets.training.checkpoint import State
 from resnets.training.convolutions import any_products, any_winograd, faster_convolutions
 from resnets.training.optimiser import make_optimisers
@@ -30,9 +30,10 @@ def test_which_networks_have_what_gains() -> None:
 
 @pytest.mark.parametrize(("precision", "wanted"), [("fp32", True), ("bf16", False)])
 def test_only_fp32_on_a_processor_is_computed_otherwise(monkeypatch, precision, wanted) -> None:
-    monkeypatch.setattr("resnets.training.device.kernels", object)
-    execution = choose_execution(device="cpu", precision=precision, three=True)
-    assert execution.winograd is wanted
+    monkeypatch.setattr(winograd, "kernels", object)
+    monkeypatch.setattr(normalised, "kernels", object)
+    execution = choose_execution(device="cpu", precision=precision, native=True)
+    assert execution.native is wanted
     with torch.device("meta"):
         net = create("resnet18")
     with faster_convolutions(net, execution):
@@ -44,9 +45,10 @@ def test_only_fp32_on_a_processor_is_computed_otherwise(monkeypatch, precision, 
     assert changed(net) == []
 
 
-def test_without_a_compiler_it_is_not_chosen(monkeypatch) -> None:
-    monkeypatch.setattr("resnets.training.device.kernels", lambda: None)
-    assert not choose_execution(device="cpu", precision="fp32", three=True).winograd
+@pytest.mark.parametrize("missing", [winograd, normalised])
+def test_without_a_compiler_it_is_not_chosen(monkeypatch, missing) -> None:
+    monkeypatch.setattr(missing, "kernels", lambda: None)
+    assert not choose_execution(device="cpu", precision="fp32", native=True).native
 
 
 def trained(execution) -> tuple[list[str], list[torch.Tensor]]:
@@ -72,7 +74,7 @@ def test_training_takes_the_same_steps(monkeypatch, way) -> None:
         monkeypatch.setattr(products, "LARGE", 1)
     elif winograd.kernels() is None:
         pytest.skip("no C compiler here, or a processor without AVX2")
-    used, found = trained(replace(PLAIN, winograd=way == "winograd"))
+    used, found = trained(replace(PLAIN, native=way == "winograd"))
     assert (len(plain), len(used)) == (0, {"products": 7, "winograd": 4}[way])
     for mine, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)

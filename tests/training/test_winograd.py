@@ -84,9 +84,18 @@ def test_a_gradient_that_is_not_asked_for_is_not_made():
 def test_the_compiler_is_told_the_right_shapes_and_layouts():
     x, weight, gradient = tensors(2, 16, 32, 5, 6)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(winograd._outputs, (x, weight.requires_grad_()), test_utils=checks)
+    torch.library.opcheck(winograd.OUTPUTS, (x, weight.requires_grad_()), test_utils=checks)
     for wanted in ((True, True), (False, True)):
-        torch.library.opcheck(winograd._gradients, (gradient, x, weight.detach(), *wanted), test_utils=checks)
+        torch.library.opcheck(winograd.GRADIENTS, (gradient, x, weight.detach(), *wanted), test_utils=checks)
+
+
+@needs_kernels
+def test_a_compiled_network_takes_the_same_way():
+    x, weight, gradient = tensors(2, 16, 32, 5, 6)
+    compiled = torch.compile(lambda a, b, c: winograd.convolved(a, b, c) * 2, backend="aot_eager")
+    found = gradients(compiled, x, weight, gradient)
+    for mine, right in zip(found, gradients(winograd.convolved, x, weight, gradient), strict=True):
+        assert torch.equal(mine, 2 * right)
 
 
 @needs_kernels

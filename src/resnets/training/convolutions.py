@@ -21,7 +21,7 @@ def faster_convolutions(net: nn.Module, execution: Execution) -> Iterator[None]:
     changed = []
     if execution.device == "cpu" and execution.precision == "fp32":
         for module in net.modules():
-            if execution.winograd and winograd.suits(module):
+            if execution.native and winograd.suits(module):
                 module._conv_forward = winograd.convolved  # type: ignore[assignment]
             elif isinstance(module, nn.Conv2d) and products.gains(module):
                 module._conv_forward = partial(products.convolved, stride=module.stride[0])  # type: ignore[method-assign]

@@ -15,8 +15,8 @@ from resnets.data import Packed, Rows, Streamed, free_memory
 from resnets.errors import InputError
 from resnets.evaluation import pick_device
 from resnets.evaluation.device import multiplies_bf16
+from resnets.training import normalised, winograd
 from resnets.training.memory import LOW_COST, MEMORIES, activation_bytes, can_recompute
-from resnets.training.winograd import kernels
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,7 +34,7 @@ class Execution:
     compiled: bool
     deterministic: bool
     memory: str = "normal"  # `low`: what the units keep for the backward pass is dropped and computed again
-    winograd: bool = False  # 3x3 convolutions in fewer multiplications, otherwise rounded (winograd.py)
+    native: bool = False  # convolutions and normalisations by C kernels, otherwise rounded (winograd.py, normalised.py)
     captured: bool = False  # whole steps are recorded, and launched at once (captured.py)
 
     @property
@@ -58,7 +58,7 @@ def choose_execution(
     units: int = 9,
     spatial: bool = True,
     products: bool = False,
-    three: bool = False,
+    native: bool = False,
     draws: bool = False,
 ) -> Execution:
     """Decide how to compute.
@@ -73,7 +73,7 @@ def choose_execution(
         spatial: the network is convolutional.
         products: some of its convolutions are computed as matrix products on a processor (products.py): networks that
             wide are slower compiled there (docs/LOG.md).
-        three: it has 3x3 convolutions that Winograd's algorithm suits, which is used in fp32 where a processor gains.
+        native: it has layers that our C kernels compute, as they do in fp32 where a processor has a compiler and AVX2.
         draws: the network draws numbers (dropout), which torch refuses on a GPU after a recording that failed.
 
     Raises:
@@ -95,7 +95,7 @@ def choose_execution(
         device=str(place), precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
         compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic and memory == "normal",
         deterministic=deterministic, memory=memory,
-        winograd=three and kind == "cpu" and precision == "fp32" and kernels() is not None,
+        native=native and kind == "cpu" and precision == "fp32" and bool(winograd.kernels() and normalised.kernels()),
         # fp16's scaler decides on the host, and what is computed twice sets the generators back.
         captured=kind == "cuda" and precision != "fp16" and memory == "normal" and not deterministic and not draws,
     )  # fmt: skip

@@ -27,6 +27,7 @@ from resnets.training.checkpoint import State
 from resnets.training.convolutions import faster_convolutions
 from resnets.training.device import Execution
 from resnets.training.finite import Buffers, NonFiniteError, infinite
+from resnets.training.fusing import fused_normalisation
 from resnets.training.memory import use_memory
 from resnets.training.optimiser import set_rates
 from resnets.training.recipe import Recipe, image_side, rate_factor
@@ -127,7 +128,7 @@ def fit(
     buffers = captured.before if captured else Buffers(state.net)
     deaths = (-1, 0)  # at which step workers died, and how often
     progress = state.progress
-    with faster_convolutions(state.net, execution):
+    with faster_convolutions(state.net, execution), fused_normalisation(state.net, execution):
         while True:
             if "due" in progress:  # an epoch is over, and its record is not yet given: also after an interruption there
                 _check(state)

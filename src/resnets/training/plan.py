@@ -34,6 +34,7 @@ from resnets.training import folder
 from resnets.training.beginning import inherited, stem_note
 from resnets.training.convolutions import any_products, any_winograd
 from resnets.training.device import Execution, choose_execution, require_memory
+from resnets.training.fusing import any_fused
 from resnets.training.images import cache_notes, load_images
 from resnets.training.memory import can_recompute
 from resnets.training.preparing import Prepared, again, default_arch, encoding_notes, fitted, prepare, shape_of
@@ -131,7 +132,8 @@ def make_plan(
     execution = choose_execution(
         device=device, precision=precision, deterministic=deterministic, memory=memory, steps=total,
         units=spec.total_units, spatial=spec.unit != "linear", products=any_products(shadow),
-        three=any_winograd(shadow), draws=any(isinstance(part, nn.Dropout | Dropped) for part in shadow.modules()),
+        native=any_winograd(shadow) or any_fused(shadow),
+        draws=any(isinstance(part, nn.Dropout | Dropped) for part in shadow.modules()),
     )  # fmt: skip
     if chosen.whiten and known is None:
         check_stem(shadow)
@@ -164,7 +166,7 @@ def make_plan(
         "deterministic": deterministic, "precision": execution.precision,
         "execution": {
             "device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled,
-            "memory": execution.memory, "winograd": execution.winograd, "captured": execution.captured,
+            "memory": execution.memory, "native": execution.native, "captured": execution.captured,
         },
         "parameters": sum(weight.numel() for weight in shadow.parameters()),
         "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),

@@ -35,9 +35,9 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     )
     _check_skipped(path, recorded, loaded)
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
-    # Refuses a device that is gone; without a compiler for Winograd's kernels the run goes on by plain convolutions.
-    now = choose_execution(device=execution.device, precision=execution.precision, three=execution.winograd)
-    execution = replace(execution, winograd=now.winograd)
+    # Refuses a device that is gone; without a compiler for our kernels the run goes on by torch's own.
+    now = choose_execution(device=execution.device, precision=execution.precision, native=execution.native)
+    execution = replace(execution, native=now.native)
     return Plan(
         path, source, NetworkSpec.from_dict(info["spec"]), recipe, prepared, execution,
         info["seed"], workers_for(workers, loaded["train"]), learnt(loaded["train"], targets),

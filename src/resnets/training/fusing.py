@@ -1,0 +1,116 @@
+"""Batch normalisations of a network that are computed with the addition and the ReLU after them, while it is trained
+on a processor in fp32.
+
+Every call decides anew: what has hooks, is no batch normalisation in training, or wants no gradient, runs as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn.modules import module as everywhere
+
+from resnets.models.network import ResNet
+from resnets.models.shortcuts import Addition
+from resnets.models.units import Unit
+from resnets.training import normalised
+from resnets.training.device import Execution
+
+
+@contextlib.contextmanager
+def fused_normalisation(net: nn.Module, execution: Execution) -> Iterator[None]:
+    """Within it, batch normalisations of `net` in training are computed with what follows them (normalised.py).
+
+    Not in compiled networks: torch's compiler joins such passes by itself. After it they are torch's own again.
+    """
+    kernels = execution.native and execution.device == "cpu" and execution.precision == "fp32"
+    changed: list[tuple[nn.Module, str]] = []
+    if kernels and not execution.compiled and normalised.kernels() is not None:
+        for module in net.modules():
+            changed += [(module, name) for name in _override(module)]
+    try:
+        yield
+    finally:
+        for module, name in changed:
+            delattr(module, name)
+
+
+def any_fused(net: nn.Module) -> bool:
+    """Whether a network has a batch normalisation that the kernels can compute."""
+    return any(type(part) is nn.BatchNorm2d and not part.num_features % normalised.CHANNELS for part in net.modules())
+
+
+def _override(module: nn.Module) -> list[str]:
+    """Give a module faster ways of its own to compute the same; returns the methods' names."""
+    ways: dict[str, partial[Tensor]] = {}
+    if type(module) is nn.BatchNorm2d:
+        ways["forward"] = partial(_alone, module)
+    elif type(module) is nn.Sequential:
+        ways["forward"] = partial(_chain, module)
+    elif type(module) is Unit:
+        ways = {"forward": partial(_unit, module), "run": partial(_run, module)}
+    elif type(module) is ResNet:
+        ways["ending"] = partial(_run, module, module.final)
+        if module.spec.stem_norm and module.spec.unit != "linear":
+            ways["entry"] = partial(_run, module, ("conv1", "bn1", "relu", "maxpool"))
+    names = [name for name in ways if name not in module.__dict__]  # not what somebody else has put there
+    for name in names:
+        setattr(module, name, ways[name])
+    return names
+
+
+def _alone(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    return normalised.normalised(norm, x) if normalised.suits(norm, x) else nn.BatchNorm2d.forward(norm, x)
+
+
+def _chain(given: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Layers in turn, a normalisation with the ReLU after it."""
+    layers, k = list(given), 0
+    while k < len(layers):
+        if k + 1 < len(layers) and _joins(layers[k], layers[k + 1]) and normalised.suits(layers[k], x):
+            x = normalised.normalised(layers[k], x, relu=True)  # type: ignore[arg-type]
+            k += 2
+        else:
+            x = layers[k](x)
+            k += 1
+    return x
+
+
+def _run(owner: nn.Module, steps: Sequence[str], x: Tensor) -> Tensor:
+    return _chain([getattr(owner, step) for step in steps], x)
+
+
+def _unit(unit: Unit, x: Tensor) -> Tensor:
+    """A unit whose addition and ReLU are its last normalisation's, where the ordering and the shortcut are so."""
+    *steps, last = unit.steps.residual
+    if unit.join is None:
+        return unit.run((*unit.steps.shared, *unit.steps.residual, *unit.steps.after), x)
+    norm, join = getattr(unit, last), unit.join
+    plain = type(join) is Addition and _untouched(join) and unit.steps.after == ("relu",) and _joins(norm, unit.relu)
+    if not plain:
+        return Unit.forward(unit, x)
+    x = unit.run(unit.steps.shared, x)
+    y = unit.run(tuple(steps), x)
+    h = unit.shortcut(x)
+    if normalised.suits(norm, y) and h.shape == y.shape and h.dtype == y.dtype:
+        return normalised.normalised(norm, y, h)
+    return unit.relu(join(x, h, norm(y)))
+
+
+def _joins(norm: nn.Module, relu: nn.Module) -> bool:
+    """Whether these two are a batch normalisation and a ReLU that nobody looks in between or into."""
+    return type(norm) is nn.BatchNorm2d and type(relu) is nn.ReLU and _untouched(norm) and _untouched(relu)
+
+
+def _untouched(module: nn.Module) -> bool:
+    """Whether a module has no hooks, and no way of its own to compute except that of `fused_normalisation`."""
+    hooks = (
+        module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks,
+        everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks, everywhere._global_backward_hooks,
+        everywhere._global_backward_pre_hooks,
+    )  # fmt: skip
+    own = module.__dict__.get("forward")
+    return not any(hooks) and (own is None or getattr(own, "func", None) is _alone)

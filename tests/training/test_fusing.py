@@ -1,0 +1,177 @@
+"""Which normalisations of a network are fused in training, and that training stays what it was."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from resnets.data import Packed, Preprocessing
+from resnets.models import create
+from resnets.models.segments import pieces
+from resnets.training import Recipe, choose_execution, fit, normalised
+from resnets.training.checkpoint import State
+from resnets.training.fusing import fused_normalisation
+from resnets.training.optimiser import make_optimisers
+
+PLAIN = choose_execution(device="cpu", precision="fp32")
+FUSED = replace(PLAIN, native=True)
+pytestmark = pytest.mark.skipif(normalised.kernels() is None, reason="no C compiler, or a processor without AVX2")
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What is computed by the kernels: a letter each: alone, with its ReLU, with an addition."""
+    made = []
+    real = normalised.normalised
+
+    def count(norm, x, shortcut=None, *, relu=False):
+        made.append("a" if shortcut is not None else "r" if relu else "n")
+        return real(norm, x, shortcut, relu=relu)
+
+    monkeypatch.setattr(normalised, "normalised", count)
+    return made
+
+
+def overridden(net):
+    ways = ("forward", "run", "entry", "ending")
+    return [name for name, module in net.named_modules() if any(way in module.__dict__ for way in ways)]
+
+
+def images(side=16, count=4):
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def gradients(net, x, execution):
+    net.zero_grad(set_to_none=True)
+    with fused_normalisation(net, execution):
+        logits = net(x)
+        logits.square().sum().backward()
+    assert overridden(net) == []
+    return [
+        logits.detach(),
+        *(weight.grad for weight in net.parameters()),
+        *(buffer.double() for buffer in net.buffers()),
+    ]
+
+
+def compared(name, calls, **changes):
+    """The same values, gradients and statistics, in one step; returns what was fused."""
+    nets = [create(name, num_classes=3, seed=0, **changes).train() for _ in range(2)]
+    for net in nets:
+        net.to(memory_format=torch.channels_last)
+    wanted = gradients(nets[0].double(), images(64 if "stem" in changes else 16).double(), PLAIN)
+    assert calls == []
+    found = gradients(nets[1], images(64 if "stem" in changes else 16), FUSED)
+    for mine, right in zip(found, wanted, strict=True):
+        assert float((mine - right).norm()) <= 2e-3 * (1e-3 + float(right.norm()))
+    return "".join(calls)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "fused"),
+    [
+        ("resnet8", {}, "r" + 3 * "ra"),
+        ("resnet8", {"ordering": "full-preactivation"}, "rr" + 2 * "rr" + "r"),
+        ("resnet8", {"ordering": "bn-after-addition"}, "r" + 3 * "rr"),
+        ("resnet8", {"ordering": "relu-before-addition"}, "r" + 3 * "rr"),
+        ("resnet8", {"shortcut": "scaling"}, "r" + 3 * "rn"),
+        ("resnet8", {"norm": "group"}, ""),
+        ("resnet8", {"widths": (16, 24, 32)}, "r" + 2 * "ra"),
+        ("plain8", {}, "r" + 3 * "rr"),
+        ("resnet8", {"stem": "deep", "stem_width": 32, "shortcut": "B"}, "rrr" + 3 * "rna"),
+    ],
+)
+def test_what_is_fused_and_that_nothing_else_changes(name, changes, fused, calls):
+    found = compared(name, calls, **changes)
+    assert found == fused
+
+
+def trained(execution):
+    pictures = torch.randint(0, 256, (24, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    data = Packed(images=pictures, labels=torch.arange(24) % 3, names=tuple(map(str, range(24))))
+    preprocessing = Preprocessing(size=8, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    recipe = Recipe(epochs=1, batch_size=8, optimiser="sgd", learning_rate=0.05, warmup=0.0, schedule="constant")
+    net = create("resnet8", num_classes=3, seed=0).to(memory_format=torch.channels_last)
+    state = State(net, make_optimisers(net, net.spec, recipe))
+    losses = [
+        torch.tensor(record.loss)
+        for record in fit(
+            state, data=data, preprocessing=preprocessing, recipe=recipe, seed=0, num_classes=3, execution=execution
+        )
+    ]
+    assert overridden(net) == []
+    return [*losses, *net.parameters(), *net.buffers()]
+
+
+@pytest.mark.parametrize("memory", ["normal", "low"])
+def test_training_takes_the_same_steps(memory, calls):
+    wanted = trained(replace(PLAIN, memory=memory))
+    assert calls == []
+    found = trained(replace(FUSED, memory=memory))
+    again = sum(2 * len(part) for part in pieces(create("resnet8"))[:-1]) + 1 if memory == "low" else 0
+    assert len(calls) == 3 * (7 + again)  # each step, what is recomputed twice
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"device": "cuda"}, {"precision": "bf16"}, {"compiled": True}, {"native": False}], ids=str
+)
+def test_other_ways_of_computing_change_nothing(changes):
+    net = create("resnet8")
+    with fused_normalisation(net, replace(FUSED, **changes)):
+        assert overridden(net) == []
+
+
+def test_without_a_compiler_nothing_changes(monkeypatch):
+    monkeypatch.setattr(normalised, "kernels", lambda: None)
+    net = create("resnet8")
+    with fused_normalisation(net, FUSED):
+        assert overridden(net) == []
+
+
+def test_without_gradients_or_training_it_is_torchs(calls):
+    net = create("resnet8")
+    with fused_normalisation(net, FUSED):
+        with torch.no_grad():
+            net.train()(images())
+        net.eval()(images())
+        net.train()
+        for norm in (part for part in net.modules() if isinstance(part, nn.BatchNorm2d)):
+            norm.eval()  # frozen statistics
+        net(images())
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("part", "fused"),
+    [("bn1", "nrarara"), ("relu", "nrarara"), ("layer1.0.bn1", "rnarara"), ("layer1.0.relu", "rnnrara"),
+     ("layer1.0.bn2", "rrnrara"), ("layer1.0.join", "rrnrara"), ("layer1.0", "rrarara")],
+)  # fmt: skip
+def test_a_hook_sees_what_it_always_saw(part, fused, calls):
+    net = create("resnet8", num_classes=3, seed=0)
+    seen = []
+    net.get_submodule(part).register_forward_hook(lambda module, inputs, output: seen.append(output.detach().clone()))
+    x = images()
+    net(x)
+    wanted, seen[:] = list(seen), []
+    with fused_normalisation(net, FUSED):
+        net(x)
+    assert len(seen) == len(wanted) > 0
+    for mine, theirs in zip(seen, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    assert "".join(calls) == fused
+    del calls[:]
+    with fused_normalisation(net, FUSED), nn.modules.module.register_module_forward_hook(lambda *_: None):
+        net(x)
+    assert set(calls) == {"n"}
+
+
+def test_what_a_caller_put_there_stays(calls):
+    net = create("resnet8")
+    own = net.layer1[0].forward = lambda x: x
+    with fused_normalisation(net, FUSED):
+        net(images())
+    assert net.layer1[0].forward is own
+    assert "".join(calls) == "rrara"

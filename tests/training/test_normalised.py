@@ -1,0 +1,143 @@
+"""Fused batch normalisation: values, gradients and running statistics of torch's, for any sizes and threads."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from torch import nn
+from torch.nn import functional
+
+from resnets.training import normalised
+
+needs_kernels = pytest.mark.skipif(normalised.kernels() is None, reason="no C compiler, or a processor without AVX2")
+KINDS = ("alone", "rectified", "added")
+
+
+def case(count, channels, height, width, seed=0, off=0.0, affine=True, momentum=0.1):
+    generator = torch.Generator().manual_seed(seed)
+    x, shortcut, gradient = (torch.randn(count, channels, height, width, generator=generator) for _ in range(3))
+    norm = nn.BatchNorm2d(channels, eps=1e-3, affine=affine, momentum=momentum)
+    if affine:
+        norm.weight.data.normal_(generator=generator)
+        norm.bias.data.normal_(generator=generator)
+    return norm, x + off, shortcut, gradient
+
+
+def passed(norm, kind, tensors, positive=None):
+    """Outputs, gradients and statistics of a layer: by the kernels, or as torch has them, given which are positive."""
+    x, shortcut, gradient = tensors
+    leaves = [tensor.detach().requires_grad_() for tensor in (x, shortcut)]
+    if positive is None:
+        assert normalised.suits(norm, x)
+        made = normalised.normalised(norm, leaves[0], leaves[1] if kind == "added" else None, relu=kind == "rectified")
+    else:
+        made = norm(leaves[0]) + (leaves[1] if kind == "added" else 0)
+        if kind != "alone":
+            assert (functional.relu(made) - made * positive).abs().max().item() < 1e-4  # rounding decides close to zero
+            made = made * positive
+    wanted = [*leaves[: 1 + (kind == "added")], *norm.parameters()]
+    statistics = [buffer.double() for buffer in norm.buffers()]
+    return [made.detach(), *torch.autograd.grad(made, wanted, gradient), *statistics]
+
+
+def compared(norm, kind, tensors, tolerance):
+    double = copy.deepcopy(norm).double()
+    found = passed(norm, kind, tensors)
+    right = passed(double, kind, [tensor.double() for tensor in tensors], found[0] > 0)
+    for mine, exact in zip(found, right, strict=True):
+        assert mine.shape == exact.shape
+        assert float((mine - exact).norm()) <= tolerance * (1 + float(exact.norm()))
+
+
+@needs_kernels
+@settings(max_examples=40, deadline=None)
+@given(
+    count=some.integers(1, 6), channels=some.sampled_from((16, 32, 48, 64, 144, 272)), height=some.integers(3, 9),
+    width=some.integers(2, 9), seed=some.integers(0, 99), kind=some.sampled_from(KINDS), affine=some.booleans(),
+    last=some.booleans(), momentum=some.sampled_from((0.1, 0.6, 1.0, None)),
+)  # fmt: skip
+def test_it_is_batch_normalisation(count, channels, height, width, seed, kind, affine, last, momentum):
+    norm, *tensors = case(count, channels, height, width, seed, affine=affine, momentum=momentum)
+    if last:
+        tensors = [tensor.contiguous(memory_format=torch.channels_last) for tensor in tensors]
+    for _ in range(2):  # the statistics of a second batch are added to those of the first
+        compared(norm, kind, tensors, 1e-5)
+    assert int(norm.num_batches_tracked) == 2
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_rows_are_shared_and_the_same_call_gives_the_same_bits(kind, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        norm, *tensors = case(7, 48, 41, 43, off=3.0)
+        again = copy.deepcopy(norm)
+        compared(norm, kind, tensors, 2e-6)
+        runs = [passed(copy.deepcopy(again), kind, tensors) for _ in range(2)]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(*pair) for pair in zip(*runs, strict=True))
+
+
+@needs_kernels
+def test_means_far_from_zero_cost_no_accuracy():
+    norm, x, shortcut, gradient = case(8, 16, 32, 32, off=1000.0, affine=False)
+    found = passed(norm, "alone", (x, shortcut, gradient))[0]
+    exact = functional.batch_norm(x.double(), None, None, training=True, eps=norm.eps)
+    assert float((found - exact).abs().max()) < 1e-3  # float32 knows such a mean to 3e-5
+    variance = x.double().var(dim=(0, 2, 3))
+    torch.testing.assert_close(norm.running_var.double(), 0.9 + 0.1 * variance, rtol=1e-5, atol=0)
+
+
+@needs_kernels
+def test_running_statistics_are_optional_and_gradients_too():
+    norm, x, _, _ = case(2, 16, 4, 4)
+    bare = nn.BatchNorm2d(16, track_running_stats=False)
+    norm.requires_grad_(False)
+    for layer in (bare, norm):
+        leaf = x.clone().requires_grad_()
+        made = normalised.normalised(layer, leaf)
+        made.sum().backward()
+        assert leaf.grad is not None
+        torch.testing.assert_close(made, layer(x), rtol=1e-5, atol=1e-5)
+    assert norm.weight.grad is None
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_finite_comes_out_not_finite(kind):
+    norm, x, shortcut, gradient = case(2, 16, 4, 4)
+    x[1, 3, 2, 2] = float("nan")
+    found = passed(norm, kind, (x, shortcut, gradient))
+    assert not any(tensor[:, 3].isfinite().any() for tensor in found[:2])
+    assert not norm.running_mean[3].isfinite()
+    assert found[0][:, :3].isfinite().all()
+
+
+@needs_kernels
+def test_there_is_no_second_derivative_and_torch_says_so():
+    norm, x, _, _ = case(2, 16, 3, 3)
+    made = normalised.normalised(norm, x.requires_grad_())
+    (first,) = torch.autograd.grad(made.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_what_does_not_suit(monkeypatch):
+    norm, x, _, _ = case(2, 16, 3, 3)
+    assert normalised.suits(norm, x)
+    with torch.no_grad():
+        assert not normalised.suits(norm, x)
+    others = [copy.deepcopy(norm).eval(), nn.BatchNorm2d(24), nn.GroupNorm(1, 16), nn.Identity(), norm.double()]
+    assert not any(normalised.suits(layer, x.repeat(1, 2, 1, 1)[:, :24] if k == 1 else x)
+                   for k, layer in enumerate(others))  # fmt: skip
+    fresh = nn.BatchNorm2d(16)
+    for wrong in (x.double(), x[..., 0], x[:1, :, :1, :1], x.to("meta"), x[:0], x.repeat(1, 2, 1, 1)):
+        assert not normalised.suits(fresh, wrong)
+    assert normalised.suits(fresh, x)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not normalised.suits(fresh, x)
