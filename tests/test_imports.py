@@ -17,6 +17,7 @@ PACKAGE = Path(resnets.__file__).parent
 ROOMS = [
     "errors",
     "files",
+    "native",
     "manifest",
     "verification",
     "sheet",
@@ -106,7 +107,7 @@ def test_an_upward_arrow_is_seen(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in modules() if room_of(p) in {"architecture", "errors", "files", "manifest", "verification"}],
+    [p for p in modules() if room_of(p) in {"architecture", "errors", "files", "native", "manifest", "verification"}],
     ids=lambda p: p.name,
 )
 def test_architecture_imports_no_torch(path):
