@@ -1,4 +1,4 @@
-/* Random views of pictures for a batch: resized, mirrored, normalised and written to their places, in one go.
+/* A view of a picture for a batch: resized, mirrored, normalised and written to its place, in one go.
 
    The bytes between resizing and normalising are those of torch's interpolate(mode="bilinear", antialias=True) of
    bytes: weights as 16-bit integers, first across, then down, rounded to bytes after each. */
@@ -66,10 +66,6 @@ typedef struct {
     int32_t *start;
     int16_t *weight; /* [x][taps] */
 } table;
-
-typedef struct {
-    int64_t first, stride, width, height, flip; /* the address of its first pixel, bytes from row to row, pixels */
-} job;
 
 static int64_t rounded(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
@@ -201,56 +197,47 @@ static APART void normalise(
         for (int64_t x = 0; x < side; x++) out[c * plane + x] = row[3 * x + c] * factor[c] - offset[c];
 }
 
-/* Write `count` images float32 of side x side pixels to `out`: [side, side, 3], or [3, side, side] where `planes`.
-   The value of a byte is byte * factor - offset, three of each. Returns 1 where there is not enough memory. */
-int crops(
-    const job *jobs, int64_t count, int64_t side, int planes, const float *factor, const float *offset, float *out) {
-    int64_t wide = 1, high = 1;
-    for (const job *j = jobs; j < jobs + count; j++) {
-        wide = j->width > wide ? j->width : wide;
-        high = j->height > high ? j->height : high;
-    }
-    const int64_t pitch = rounded(3 * rounded(side, 4), 64) + OVER, places = rounded(side, 4);
-    const int64_t longest = wide > high ? wide : high, taps = 2 * (longest / side + 2) + 4;
-    const int64_t edge = rounded(3 * wide + OVER, 64);
+/* Write a picture of `height` rows of `width` pixels, which begin `stride` bytes apart, as one of side x side pixels to
+   `out`: float32 [side, side, 3], or [3, side, side] where `planes`. The value of a byte is byte * factor - offset: of
+   each, 3 * side for a row of the image, or 3 where `planes`. Returns 1 where there is not enough memory. */
+int crop(
+    const uint8_t *picture, int64_t stride, int64_t width, int64_t height, int64_t side, int flip, int planes,
+    const float *factor, const float *offset, float *out) {
+    const int64_t places = rounded(side, 4), pitch = rounded(3 * places, 64) + OVER, edge = rounded(3 * width + OVER, 64);
+    const int64_t longest = width > height ? width : height, taps = 2 * (longest / side + 2) + 4;
     const int64_t sizes[] = {
-        (high + ROWS) * pitch + ROWS * OVER, ROWS * edge, pitch, places * taps * 8, places * taps * 2, places * taps * 2,
-        places * 4, places * 4, places * 12, places * 12,
+        (height + ROWS) * pitch, ROWS * edge, pitch, places * taps * 8, places * taps * 2, places * taps * 2, places * 4,
+        places * 4,
     };
-    uint8_t *part[10];
+    enum { PARTS = sizeof sizes / sizeof *sizes };
+    uint8_t *part[PARTS];
     int64_t total = 64;
-    for (int k = 0; k < 10; k++) total += rounded(sizes[k], 64);
+    for (int k = 0; k < PARTS; k++) total += rounded(sizes[k], 64);
     uint8_t *const memory = malloc(total);
     if (!memory) return 1;
     part[0] = (uint8_t *)rounded((int64_t)memory, 64);
-    for (int k = 1; k < 10; k++) part[k] = part[k - 1] + rounded(sizes[k - 1], 64);
+    for (int k = 1; k < PARTS; k++) part[k] = part[k - 1] + rounded(sizes[k - 1], 64);
     uint8_t *const middle = part[0], *const line = part[2];
-    double *const real = (double *)part[3];
     table wise = {0, 0, (int32_t *)part[6], (int16_t *)part[4]}, deep = {0, 0, (int32_t *)part[7], (int16_t *)part[5]};
-    float *const factors = (float *)part[8], *const offsets = (float *)part[9];
-    for (int64_t k = 0; k < 3 * places; k++) factors[k] = factor[k % 3], offsets[k] = offset[k % 3];
+    fill(&wise, width, side, 4, flip, (double *)part[3]);
+    fill(&deep, height, side, 2, 0, (double *)part[3]);
 
-    for (const job *j = jobs; j < jobs + count; j++, out += 3 * side * side) {
-        const int64_t end = j->first + (j->height - 1) * j->stride + 3 * j->width;
-        fill(&wise, j->width, side, 4, (int)j->flip, real);
-        fill(&deep, j->height, side, 2, 0, real);
-        for (int64_t y = 0; y < j->height; y += ROWS) {
-            const uint8_t *row[ROWS];
-            for (int k = 0; k < ROWS; k++) {
-                const int64_t at = y + k < j->height ? y + k : j->height - 1;
-                row[k] = (const uint8_t *)j->first + at * j->stride;
-                if ((int64_t)row[k] + 3 * j->width + OVER > end) /* what is behind it is not ours to read */
-                    row[k] = memcpy(part[1] + k * edge, row[k], 3 * j->width);
-            }
-            uint8_t *const to = middle + y * pitch;
-            if (wise.taps == 4) across(row, to, pitch, side, &wise, 4);
-            else if (wise.taps == 8) across(row, to, pitch, side, &wise, 8);
-            else across(row, to, pitch, side, &wise, wise.taps);
+    const uint8_t *const last = picture + (height - 1) * stride;
+    for (int64_t y = 0; y < height; y += ROWS) {
+        const uint8_t *row[ROWS];
+        for (int k = 0; k < ROWS; k++) {
+            row[k] = y + k < height ? picture + (y + k) * stride : last;
+            if (row[k] + OVER > last) /* what is behind the last row is not ours to read */
+                row[k] = memcpy(part[1] + k * edge, row[k], 3 * width);
         }
-        for (int64_t y = 0; y < side; y++) {
-            down(middle + deep.start[y] * pitch, line, pitch, deep.weight + y * deep.taps, &deep);
-            normalise(line, out + (planes ? y * side : 3 * y * side), side, planes ? side * side : 0, factors, offsets);
-        }
+        uint8_t *const to = middle + y * pitch;
+        if (wise.taps == 4) across(row, to, pitch, side, &wise, 4);
+        else if (wise.taps == 8) across(row, to, pitch, side, &wise, 8);
+        else across(row, to, pitch, side, &wise, wise.taps);
+    }
+    for (int64_t y = 0; y < side; y++) {
+        down(middle + deep.start[y] * pitch, line, pitch, deep.weight + y * deep.taps, &deep);
+        normalise(line, out + (planes ? y * side : 3 * y * side), side, planes ? side * side : 0, factor, offset);
     }
     free(memory);
     return 0;

@@ -54,17 +54,24 @@ class Crops:
         Raises:
             MemoryError: there is not enough for about a picture's size.
         """
-        kept = [part if part.strides[1:] == (3, 1) else np.ascontiguousarray(part) for part in parts]
-        jobs = np.empty((len(kept), 5), dtype=np.int64)
-        for job, part in zip(jobs, kept, strict=True):
-            job[:4] = part.__array_interface__["data"][0], part.strides[0], part.shape[1], part.shape[0]
-        jobs[:, 4] = False if flips is None else flips
-        image = (self.side, self.side, 3) if last else (3, self.side, self.side)
-        if not places.flags.c_contiguous or places.shape != (len(kept), *image):
-            raise ValueError(f"no places for {len(kept)} crops: {places.shape}")
-        addresses = (array.ctypes.data for array in (self.factor, self.offset, places))
-        if self.function(jobs.ctypes.data, len(kept), self.side, not last, *addresses):
-            raise MemoryError("not enough memory for resizing pictures")
+        shape = (self.side, self.side, 3) if last else (3, self.side, self.side)
+        if not places.flags.c_contiguous or places.shape[1:] != shape or places.dtype != np.float32:
+            raise ValueError(f"no places for crops: {places.dtype} {places.shape}")
+        repeated = self.side if last else 1
+        factor, offset = np.tile(self.factor, repeated), np.tile(self.offset, repeated)
+        for row, part in enumerate(parts):
+            if part.strides[1:] != (3, 1):
+                part = np.ascontiguousarray(part)
+            high, wide, _ = part.shape
+            flip = flips is not None and bool(flips[row])
+            given = _address(part), part.strides[0], wide, high, self.side, flip, not last
+            if self.function(*given, _address(factor), _address(offset), _address(places[row])):
+                raise MemoryError("not enough memory for resizing pictures")
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]  # half the time of `array.ctypes.data`
+    return address
 
 
 def crops(preprocessing: Preprocessing) -> Crops | None:
@@ -79,7 +86,7 @@ def crops(preprocessing: Preprocessing) -> Crops | None:
     if found is None:
         return None
     whole, place = ctypes.c_int64, ctypes.c_void_p
-    function = found.crops
-    function.argtypes = [place, whole, whole, ctypes.c_int, place, place, place]
+    function = found.crop
+    function.argtypes = [place, whole, whole, whole, whole, ctypes.c_int, ctypes.c_int, place, place, place]
     factor, offset = (values.numpy().reshape(3) for values in preprocessing.factors())
     return Crops(function, preprocessing.size, factor, offset)
