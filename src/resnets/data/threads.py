@@ -38,7 +38,7 @@ def in_parts(
             array = arrays.empty((len(chunk), *shape))
             fill(chunk, array)
             yield array
-            del array
+            del array  # so that its memory can be used again
         return
     pool = ThreadPoolExecutor(threads, thread_name_prefix="resnets-images")
     begun: deque[tuple[NDArray[Any], list[Future[None]]]] = deque()
@@ -58,9 +58,8 @@ def in_parts(
             array, parts = begun.popleft()
             for part in parts:
                 part.result()
-            del parts  # they hold the array too
             yield array
-            del array
+            del array  # so that its memory can be used for the next that is begun
             begin()
     finally:
         pool.shutdown(cancel_futures=True)
