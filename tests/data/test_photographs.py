@@ -140,3 +140,19 @@ def test_parts_arrive_in_order_and_failures_where_they_are_due(threads):
     assert seen == [list(range(20)), list(range(20, 40))]
     longest = list(map(len, in_parts(lambda indices, array: None, chunks, (2,), threads)))
     assert longest == [20] * 5 + [3] and not image_threads()
+
+
+@pytest.mark.parametrize(("threads", "most"), [(0, 3), (2, 5)])
+def test_arrays_are_used_again_unless_they_are_held(threads, most, monkeypatch):
+    def fill(indices, array):
+        array[:] = indices[:, None]
+
+    fresh, empty = [], np.empty
+    monkeypatch.setattr(np, "empty", lambda shape, dtype: fresh.append(shape) or empty(shape, dtype))
+    chunks = [np.arange(start, start + 40) for start in range(0, 1200, 40)]
+    made = in_parts(fill, chunks, (2,), threads, np.float32)
+    held = next(made)
+    places = [array.ctypes.data for array in made]
+    assert len(places) == 29 and held.ctypes.data not in places
+    assert held.dtype == np.float32 and held[:, 0].tolist() == list(range(40))
+    assert 1 < fresh.count((40, 2)) <= most

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-_KEPT = 3  # one that is trained on, one that is made, and one to spare
+KEPT = 3  # one that is trained on, one that is made, and one to spare
 
 
 class Arrays:
-    """float32 arrays: the system has to clear a fresh one, page by page, which takes as long as filling it."""
+    """Arrays of one type: the system has to clear a fresh one, page by page, which takes as long as filling it."""
 
-    def __init__(self) -> None:
-        self._kept: list[tuple[NDArray[np.float32], weakref.ref[NDArray[np.float32]]]] = []
+    def __init__(self, kind: DTypeLike = np.float32, kept: int = KEPT) -> None:
+        self._kind, self._most = kind, kept
+        self._kept: list[tuple[NDArray[Any], weakref.ref[NDArray[Any]]]] = []
 
-    def empty(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def empty(self, shape: tuple[int, ...]) -> NDArray[Any]:
         """An array whose values are arbitrary; it is the caller's for as long as it, or a tensor made of it, lives."""
         for place, (whole, lent) in enumerate(self._kept):
             if lent() is None and whole.shape == shape:
                 given = whole[...]
                 self._kept[place] = whole, weakref.ref(given)
                 return given
-        whole = np.empty(shape, dtype=np.float32)
+        whole = np.empty(shape, dtype=self._kind)
         given = whole[...]
-        self._kept = [(whole, weakref.ref(given)), *self._kept][:_KEPT]
+        self._kept = [(whole, weakref.ref(given)), *self._kept][: self._most]
         return given
 
 

@@ -96,7 +96,9 @@ def train_batches(
             # The mean goes where augmentation takes the pixels, so that what padding adds is exactly zero.
             moved = onto(mean_image, pixels.device).expand(pixels.shape)
             moved = move(moved, indices, augmentation, preprocessing, seed=seed, epoch=epoch)
-        images = preprocessing.normalise(pixels, memory_format, mean=moved, arrays=arrays)
+        images = pixels
+        if not pixels.is_floating_point():
+            images = preprocessing.normalise(pixels, memory_format, mean=moved, arrays=arrays)
         if size is not None and size != images.shape[-1]:
             images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
         if augmentation.erasing:

@@ -15,13 +15,14 @@ from torch.utils.data import Dataset
 
 from resnets.data.arrays import onto
 from resnets.data.augmentation import Augmentation, augment
+from resnets.data.crops import Crops, crops
 from resnets.data.decoding import UnreadableImage
 from resnets.data.geometry import crop_numbers, flip_bits
 from resnets.data.packed import Packed, Streamed
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.split import refuse
 from resnets.data.threads import in_parts
-from resnets.data.views import put
+from resnets.data.views import put, resized
 from resnets.data.workers import in_workers
 
 
@@ -77,11 +78,34 @@ class Making(Dataset[Any]):
         self, data: Streamed, indices: NDArray[np.int64], pixels: NDArray[np.uint8], augmentation: Augmentation
     ) -> None:
         """Random resized crops; mirrored while they are written, unless `augment` is yet to come and will do that."""
-        numbers = crop_numbers(self.seed, self.epoch, indices)
         flips = None if augmentation.policy != "none" else flip_bits(self.seed, self.epoch, indices, augmentation.flip)
-        for row, index in enumerate(indices):
-            view = data.crop(int(index), numbers[row], augmentation.scale, self.preprocessing)
-            put(view, pixels[row], flips is not None and bool(flips[row]))
+        for row, part in enumerate(self._parts(data, indices, augmentation)):
+            put(resized(part, self.preprocessing), pixels[row], flips is not None and bool(flips[row]))
+
+    def fill_normalised(
+        self, data: Streamed, indices: NDArray[np.int64], images: NDArray[np.float32], kernel: Crops, *, last: bool
+    ) -> None:
+        """Write random resized crops, mirrored, into `images`, float32 [B, S, S, C] where `last`, else [B, C, S, S].
+
+        Raises:
+            UnreadableImage: an image could not be read any more.
+        """
+        assert self.augmentation is not None
+        flips = flip_bits(self.seed, self.epoch, indices, self.augmentation.flip)
+        kernel.write(self._parts(data, indices, self.augmentation), flips, images, last=last)
+
+    def kernel(self) -> Crops | None:
+        """What makes normalised images without bytes between, where that is all that is to be done."""
+        streamed, augmentation = isinstance(self.data, Streamed), self.augmentation
+        if not streamed or augmentation is None or augmentation.crop != "resized" or augmentation.policy != "none":
+            return None
+        return crops(self.preprocessing)
+
+    def _parts(
+        self, data: Streamed, indices: NDArray[np.int64], augmentation: Augmentation
+    ) -> Iterator[NDArray[np.uint8]]:
+        numbers = crop_numbers(self.seed, self.epoch, indices)
+        return data.parts(indices, numbers, augmentation.scale, self.preprocessing)
 
     def _augmented(self, images: Tensor, indices: NDArray[np.int64], *, cropped: bool) -> Tensor:
         if self.augmentation is None:
@@ -97,7 +121,9 @@ def made(
     workers: int,
     memory_format: torch.memory_format | None = None,
 ) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """The pixels, uint8 [B, C, S, S], and indices of each chunk, in order; they hold until the next are asked for.
+    """The pixels, uint8 [B, C, S, S], and indices of each chunk, in order.
+
+    Where `making.kernel` can be used they are normalised already, float32.
 
     Streams are decoded and resized in threads: Pillow and torch leave Python's lock meanwhile, and no batch has to go
     through a pipe (benchmarks/photographs.py measures both). A policy keeps the lock, so it goes to processes.
@@ -119,12 +145,17 @@ def made(
     last = memory_format == torch.channels_last
     shape = (side, side, channels) if last else (channels, side, side)
 
-    def fill(indices: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
-        making.fill(data, indices, pixels if last else pixels.transpose(0, 2, 3, 1))
+    kernel = making.kernel()
+
+    def fill(indices: NDArray[np.int64], pixels: NDArray[Any]) -> None:
+        if kernel is not None:
+            making.fill_normalised(data, indices, pixels, kernel, last=last)
+        else:
+            making.fill(data, indices, pixels if last else pixels.transpose(0, 2, 3, 1))
 
     threads = 0 if policy else workers  # the policies draw from torch's one generator
     try:
-        with closing(in_parts(fill, chunks, shape, threads)) as arrays:
+        with closing(in_parts(fill, chunks, shape, threads, np.uint8 if kernel is None else np.float32)) as arrays:
             for chunk, array in zip(chunks, arrays, strict=True):
                 images = torch.from_numpy(array)
                 yield images.permute(0, 3, 1, 2) if last else images, chunk

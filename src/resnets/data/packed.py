@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, overload
@@ -15,12 +15,12 @@ from torch import Tensor
 from resnets.data.cache import Pictures, files_of, keep
 from resnets.data.decoding import UnreadableImage
 from resnets.data.encoding import TableEncoding
-from resnets.data.geometry import box_in
+from resnets.data.geometry import box_in, boxes_in
 from resnets.data.memory import free_memory
 from resnets.data.preprocessing import SMALL, Preprocessing
 from resnets.data.rows import Rows, TableSplit
 from resnets.data.split import Split, Subset, find_unreadable, in_threads, refuse, smallest, subset
-from resnets.data.views import crop, crop_shrunk, shrunk
+from resnets.data.views import cut, cut_shrunk, resized, shrunk
 from resnets.errors import InputError
 
 
@@ -85,13 +85,37 @@ class Streamed:
         Raises:
             UnreadableImage: it cannot be read any more.
         """
+        (part,) = self.parts(np.array([index]), numbers[None], scale, preprocessing)
+        return resized(part, preprocessing)
+
+    def parts(
+        self,
+        indices: NDArray[np.int64],
+        numbers: NDArray[np.float64],
+        scale: tuple[float, float],
+        preprocessing: Preprocessing,
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield those crops before they are `resized`, uint8 [h, w, C], for the `crop_numbers` [B, 40] of images.
+
+        Raises:
+            UnreadableImage: one cannot be read any more.
+        """
+        if self.pictures is None:
+            for index, row in zip(indices.tolist(), numbers, strict=True):
+                yield self._part(index, row, scale, preprocessing)
+            return
+        places = self.split.indices[indices] if isinstance(self.split, Subset) else indices
+        whole = self.pictures.sizes[places, 2:].astype(np.int64)
+        boxes = boxes_in(whole[:, 0], whole[:, 1], numbers, scale).tolist()
+        for place, (left, top, wide, high) in zip(places.tolist(), boxes, strict=True):
+            yield cut_shrunk(*self.pictures[place], (left, top, wide, high))
+
+    def _part(
+        self, index: int, numbers: NDArray[np.float64], scale: tuple[float, float], preprocessing: Preprocessing
+    ) -> NDArray[np.uint8]:
         if self.side is not None:
-            if self.pictures is None:
-                kept, whole = shrunk(self.split, index, self.side, preprocessing.channels)
-            else:
-                place = int(self.split.indices[index]) if isinstance(self.split, Subset) else index
-                kept, whole = self.pictures[place]
-            return crop_shrunk(kept, whole, box_in(*whole, numbers, scale), preprocessing)
+            kept, whole = shrunk(self.split, index, self.side, preprocessing.channels)
+            return cut_shrunk(kept, whole, box_in(*whole, numbers, scale))
         box = cache(lambda width, height: box_in(width, height, numbers, scale))
 
         def reduction(width: int, height: int) -> int:
@@ -99,7 +123,7 @@ class Streamed:
             return min(box(width, height)[2:]) // preprocessing.size
 
         given = self.split.reduced(index, reduction)
-        return crop(given, box(*given.whole), preprocessing)
+        return cut(given, box(*given.whole), preprocessing)
 
 
 def pack(

@@ -196,17 +196,22 @@ class Preprocessing:
         """
         if self.channel_order == "BGR":
             batch = batch.flip(1)
-        # As one multiplication and one subtraction: (x / 255 - mean) / std = x / (255 std) - mean / std.
-        std = torch.tensor(self.std, dtype=torch.float64).view(-1, 1, 1)
         if mean is None:
             mean = self.mean_pixels()
-        middle = torch.tensor(self.mean, dtype=torch.float64).view(-1, 1, 1) if mean is None else mean.double()
-        scale = onto((1 / (255 * std)).float(), batch.device)
-        shift = onto((middle / onto(std, middle.device)).float(), batch.device)
+        scale, shift = (onto(values, batch.device) for values in self.factors(mean))
         if batch.device.type == "cpu" and mean is None:
             return _normalised(batch, scale, shift, memory_format, arrays or Arrays())
         real = batch.to(torch.float32, copy=True).mul_(scale).sub_(shift)
         return real if memory_format is None else real.contiguous(memory_format=memory_format)
+
+    def factors(self, mean: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What a byte is multiplied by, [C, 1, 1], and what is then subtracted, float32, to normalise it.
+
+        (x / 255 - mean) / std = x / (255 std) - mean / std; `mean` is that of every pixel, where it is no colour's.
+        """
+        std = torch.tensor(self.std, dtype=torch.float64).view(-1, 1, 1)
+        middle = torch.tensor(self.mean, dtype=torch.float64).view(-1, 1, 1) if mean is None else mean.double()
+        return (1 / (255 * std)).float(), (middle / onto(std, middle.device)).float()
 
 
 def with_channels(picture: Image.Image, channels: int) -> Image.Image:

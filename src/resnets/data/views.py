@@ -18,22 +18,22 @@ _BY_TORCH = ("bilinear", "bicubic")  # resampled by torch's antialiased kernels 
 _ALONE = 1 << 15  # values: up to here an operation of torch keeps to one thread
 
 
-def crop(given: Reduced, box: tuple[int, int, int, int], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """A box (left, top, width, height) of the whole picture, resized to uint8 [S, S, C].
+def cut(given: Reduced, box: tuple[int, int, int, int], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """A box (left, top, width, height) of the whole picture, uint8 [h, w, C]; `resized` makes it the network's size.
 
-    Of a whole picture it is to the bit what torchvision's `v2.functional.resized_crop(antialias=True)` makes of its
+    Of a whole picture that is, to the bit, what torchvision's `v2.functional.resized_crop(antialias=True)` makes of its
     bytes as a tensor, for bilinear and bicubic interpolation; Pillow makes the others. Of a reduced picture the box
-    lies between the pixels, where Pillow resizes from: tests/data/test_jpeg.py bounds the difference.
+    lies between the pixels, from where Pillow has resized it already: tests/data/test_jpeg.py bounds the difference.
     """
     left, top, wide, high = box
     edges, content = (left, top, left + wide, top + high), given.content
     if given.scale == 1:
         if isinstance(content, Image.Image):
             part = np.asarray(preprocessing.convert(content.crop(edges)))
-            return resized(part.reshape(high, wide, preprocessing.channels), preprocessing)
+            return part.reshape(high, wide, preprocessing.channels)
         if content.shape[2] == preprocessing.channels:
-            return resized(content[top : top + high, left : left + wide], preprocessing)
-        return crop(Reduced(given.picture, given.whole), box, preprocessing)
+            return content[top : top + high, left : left + wide]
+        return cut(Reduced(given.picture, given.whole), box, preprocessing)
     side, method = preprocessing.size, INTERPOLATIONS[preprocessing.interpolation]
     view = preprocessing.convert(given.picture).resize((side, side), method, box=given.box(*edges))
     return np.array(view).reshape(side, side, preprocessing.channels)
@@ -57,22 +57,22 @@ def shrunk(split: Split, index: int, side: int, channels: int) -> tuple[NDArray[
     return np.array(picture).reshape(picture.height, picture.width, channels), given.whole
 
 
-def crop_shrunk(
-    pixels: NDArray[np.uint8], whole: tuple[int, int], box: tuple[int, int, int, int], preprocessing: Preprocessing
-) -> NDArray[np.uint8]:
-    """`crop`, out of a picture of width and height `whole` that was `shrunk`; the box comes to whole pixels of that."""
+def cut_shrunk(pixels: NDArray[np.uint8], whole: tuple[int, int], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """`cut`, out of a picture of width and height `whole` that was `shrunk`; the box comes to whole pixels of that."""
     (left, top, wide, high), (height, width) = box, pixels.shape[:2]
     if (width, height) != whole:
         across, down = width / whole[0], height / whole[1]
         right, bottom = max(1, round((left + wide) * across)), max(1, round((top + high) * down))
         left, top = min(round(left * across), right - 1), min(round(top * down), bottom - 1)
         wide, high = right - left, bottom - top
-    return resized(pixels[top : top + high, left : left + wide], preprocessing)
+    return pixels[top : top + high, left : left + wide]
 
 
 def resized(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Bytes [h, w, C], resized with antialiasing to uint8 [S, S, C]."""
     side, method = preprocessing.size, preprocessing.interpolation
+    if pixels.shape[:2] == (side, side):
+        return pixels
     if method not in _BY_TORCH:
         picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
         return np.array(picture.resize((side, side), INTERPOLATIONS[method])).reshape(side, side, -1)
