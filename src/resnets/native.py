@@ -101,7 +101,7 @@ def _compile(source: Path, place: Path) -> None:
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LONGEST
         )
         if done.returncode:
-            raise OSError(f"{shlex.join(command)}: {done.stderr.strip() or f'ended with {done.returncode}'}")
+            raise OSError(f"{command[0]} ended with {done.returncode}: {done.stderr[-400:]}")
         aside.chmod(0o700)  # whatever the umask: what others may write to is not loaded
 
     place.parent.parent.mkdir(parents=True, exist_ok=True)
