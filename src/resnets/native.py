@@ -24,7 +24,7 @@ from resnets.files import cache_folder, publish
 
 # No -ffast-math: a library that was linked with it turns denormals off for the whole process. OpenMP, because torch has
 # loaded its library (libgomp.so.1) already, whose threads a kernel then shares; Apple's compiler has none.
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 _OPENMP = () if sys.platform == "darwin" else ("-fopenmp",)
 _COMPILERS = ("cc", "gcc", "clang")
 _LONGEST = 60  # seconds that a compiler may take

@@ -16,7 +16,7 @@ from resnets.data import Augmentation, Preprocessing, epoch_order, open_source, 
 from resnets.data.arrays import Arrays
 from resnets.data.packed import load_split
 from resnets.data.threads import in_parts
-from resnets.data.views import resized
+from resnets.data.views import put, resized
 from resnets.errors import InputError
 
 PRE = Preprocessing(72, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -156,3 +156,10 @@ def test_arrays_are_used_again_unless_they_are_held(threads, most, monkeypatch):
     assert len(places) == 29 and held.ctypes.data not in places
     assert held.dtype == np.float32 and held[:, 0].tolist() == list(range(40))
     assert 1 < fresh.count((40, 2)) <= most
+
+
+def test_a_picture_of_the_networks_own_size_that_may_not_be_written_is_mirrored():
+    picture = np.frombuffer(bytes(range(240)), dtype=np.uint8).reshape(8, 10, 3)[:, :8]
+    place = np.zeros((8, 8, 3), dtype=np.uint8)
+    put(resized(picture, Preprocessing(8, 3, (0.5,) * 3, (0.5,) * 3)), place, True)  # a warning is an error here
+    assert np.array_equal(place, picture[:, ::-1])

@@ -21,7 +21,7 @@ class Arrays:
         self._kept: list[tuple[NDArray[Any], weakref.ref[NDArray[Any]]]] = []
 
     def empty(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        """An array whose values are arbitrary; it is the caller's for as long as it, or a tensor made of it, lives."""
+        """An array whose values are arbitrary; it is the caller's while it or a tensor of it, no slice, lives."""
         for place, (whole, lent) in enumerate(self._kept):
             if lent() is None and whole.shape == shape:
                 given = whole[...]

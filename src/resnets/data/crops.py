@@ -52,7 +52,7 @@ class Crops:
             last: whether the colours come last.
 
         Raises:
-            MemoryError: there is not enough for about a picture's size.
+            MemoryError: there is not enough for the part resized across, height x 3 side bytes.
         """
         shape = (self.side, self.side, 3) if last else (3, self.side, self.side)
         if not places.flags.c_contiguous or places.shape[1:] != shape or places.dtype != np.float32:

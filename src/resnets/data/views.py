@@ -108,6 +108,9 @@ def put(view: NDArray[np.uint8], place: NDArray[np.uint8], flip: bool) -> None:
     if not flip:
         place[:] = view
         return
+    if not view.flags.writeable:  # of the network's own size it may be its source's memory, which makes no tensor
+        place[:] = view[:, ::-1]
+        return
     # torch mirrors pixels of three bytes several times faster than numpy; so few rows that it calls no other threads.
     rows = max(1, _ALONE // (view.shape[1] * view.shape[2]))
     for source, target in zip(torch.from_numpy(view).split(rows), torch.from_numpy(place).split(rows), strict=True):
