@@ -47,8 +47,29 @@ def test_only_fp32_on_a_processor_is_computed_otherwise(monkeypatch, precision, 
 
 @pytest.mark.parametrize("missing", [winograd, normalised])
 def test_without_a_compiler_it_is_not_chosen(monkeypatch, missing) -> None:
-    monkeypatch.setattr(missing, "kernels", lambda: None)
+    for part in (winograd, normalised):
+        monkeypatch.setattr(part, "kernels", (lambda: None) if part is missing else object)
     assert not choose_execution(device="cpu", precision="fp32", native=True).native
+
+
+def test_what_others_put_there_stays(monkeypatch) -> None:
+    monkeypatch.setattr(winograd, "kernels", object)
+
+    class Standardised(torch.nn.Conv2d):
+        def _conv_forward(self, x, weight, bias):
+            return super()._conv_forward(x, weight - weight.mean(), bias)
+
+    kinds = (torch.nn.Conv2d, torch.nn.Conv2d, Standardised)
+    usual, theirs, own = (kind(32, 32, 3, padding=1, bias=False) for kind in kinds)
+    theirs._conv_forward = way = lambda x, weight, bias: x
+    net = torch.nn.Sequential(usual, theirs, own)
+    execution = replace(PLAIN, native=True)
+    with faster_convolutions(net, execution):
+        assert (changed(net), theirs._conv_forward) == (["0", "1"], way)
+        with faster_convolutions(net, execution):
+            pass
+        assert "_conv_forward" in usual.__dict__
+    assert (changed(net), theirs._conv_forward) == (["1"], way)
 
 
 def trained(execution) -> tuple[list[str], list[torch.Tensor]]:

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from resnets.errors import InputError
+from resnets.training import normalised, winograd
 from resnets.training.plan import make_plan
 from resnets.training.resume import check_same
+from resnets.training.resuming import resumed_plan
 
 
 @pytest.mark.parametrize("cache", [True, False])
@@ -31,3 +33,22 @@ def test_a_cache_that_was_asked_for_may_be_asked_for_again_whatever_came_of_it(t
     again({**older, "kept_side": 144}, True)
     with pytest.raises(InputError, match="run has cache False, not True"):
         again(older, True)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_run_that_used_kernels_is_told_that_the_compiler_is_gone(tmp_path, monkeypatch, deterministic):
+    monkeypatch.setattr(winograd, "kernels", object)
+    monkeypatch.setattr(normalised, "kernels", object)
+    plan = make_plan(
+        "digits", arch="resnet8", recipe="fast", changes={}, seed=0, device="cpu", precision="fp32", size=None,
+        deterministic=deterministic, skip_unreadable=False, weights=None, workers=0, out=tmp_path / "run",
+    )  # fmt: skip
+    assert plan.execution.native and plan.info["execution"]["native"]
+    monkeypatch.setattr(winograd, "kernels", lambda: None)
+    if deterministic:
+        with pytest.raises(InputError, match="no C compiler here any more; install gcc or clang"):
+            resumed_plan(tmp_path / "run", plan.info, None)
+    else:
+        again = resumed_plan(tmp_path / "run", plan.info, None)
+        assert not again.execution.native and not again.info["execution"]["native"]
+        assert any("rounded otherwise" in note for note in again.notes)

@@ -51,10 +51,13 @@ def test_values_and_gradients_are_the_convolutions(count, inputs, outputs, heigh
         assert error(mine, right) < 1e-5
 
 
-# Filters too large to be summed by every thread, in one chunk of images and in several; maps larger than a piece.
+# Filters too large to be summed by every thread, in one chunk of images and in several; maps larger than a piece, with
+# rows that are, and with fewer images than threads.
 @needs_kernels
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("shape", [(2, 288, 272, 5, 4), (9, 272, 288, 28, 28), (3, 16, 16, 70, 70)])
+@pytest.mark.parametrize("shape", [
+    (2, 288, 272, 5, 4), (9, 272, 288, 28, 28), (3, 16, 16, 70, 70), (3, 32, 32, 8, 292), (1, 32, 32, 176, 176),
+])  # fmt: skip
 def test_every_way_of_sharing_the_work(shape, threads):
     x, weight, gradient = tensors(*shape)
     before = torch.get_num_threads()
@@ -114,6 +117,28 @@ def test_anything_else_is_left_to_torch(monkeypatch):
     assert torch.equal(winograd.convolved(x, weight, torch.zeros(16)), plain)
     assert winograd.convolved(x.double(), weight.double(), None).dtype == torch.float64
     assert winograd.convolved(x[..., :2, :2], weight, None).shape == (2, 16, 2, 2)
+
+
+@needs_kernels
+def test_memory_is_ordinary_whatever_torchs_defaults_are():
+    x, weight, gradient = tensors(2, 32, 32, 8, 8)
+    wanted = gradients(winograd.convolved, x, weight, gradient)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = gradients(winograd.convolved, x, weight, gradient)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):
+        again = gradients(winograd.convolved, x, weight, gradient)
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(wanted, found, again, strict=True))
+    assert winograd.convolved(x.to("meta"), weight.to("meta"), None).is_meta
+
+
+def test_channels_that_do_not_fit_are_torchs_to_refuse():
+    x, weight, _ = tensors(2, 24, 16, 8, 8)
+    with pytest.raises(RuntimeError, match="channels"):
+        winograd.convolved(x, torch.randn(16, 32, 3, 3).requires_grad_(), None)
+    assert winograd.convolved(x[0], weight.requires_grad_(), None).shape == (16, 8, 8)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
+import torch
 from torch import nn
 
 from resnets.training import products, winograd
@@ -18,21 +20,30 @@ def faster_convolutions(net: nn.Module, execution: Execution) -> Iterator[None]:
 
     After it they are torch's own again, whose second derivative can be had too.
     """
-    changed = []
-    if execution.device == "cpu" and execution.precision == "fp32":
+    changed: list[tuple[nn.Module, object]] = []
+    if torch.device(execution.device).type == "cpu" and execution.precision == "fp32":
         for module in net.modules():
-            if execution.native and winograd.suits(module):
-                module._conv_forward = winograd.convolved  # type: ignore[assignment]
-            elif isinstance(module, nn.Conv2d) and products.gains(module):
-                module._conv_forward = partial(products.convolved, stride=module.stride[0])  # type: ignore[method-assign]
-            else:
+            if not isinstance(module, nn.Conv2d) or not _own(module):
                 continue
-            changed.append(module)
+            way: Any = None
+            if execution.native and winograd.suits(module):
+                way = partial(winograd.convolved)
+            elif products.gains(module):
+                way = partial(products.convolved, stride=module.stride[0])
+            if way is not None:
+                setattr(module, "_conv_forward", way)  # noqa: B010  no method is assigned to, but hidden
+                changed.append((module, way))
     try:
         yield
     finally:
-        for module in changed:
-            del module._conv_forward
+        for module, way in changed:
+            if module.__dict__.get("_conv_forward") is way:
+                del module._conv_forward
+
+
+def _own(module: nn.Conv2d) -> bool:
+    """Whether a convolution is computed as torch does it: neither its class nor anybody else has another way."""
+    return type(module)._conv_forward is nn.Conv2d._conv_forward and "_conv_forward" not in module.__dict__
 
 
 def any_winograd(net: nn.Module) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as everywhere
 
@@ -18,6 +19,7 @@ from resnets.models.shortcuts import Addition
 from resnets.models.units import Unit
 from resnets.training import normalised
 from resnets.training.device import Execution
+from resnets.training.kernels import CHANNELS
 
 
 @contextlib.contextmanager
@@ -26,40 +28,41 @@ def fused_normalisation(net: nn.Module, execution: Execution) -> Iterator[None]:
 
     Not in compiled networks: torch's compiler joins such passes by itself. After it they are torch's own again.
     """
-    kernels = execution.native and execution.device == "cpu" and execution.precision == "fp32"
-    changed: list[tuple[nn.Module, str]] = []
-    if kernels and not execution.compiled and normalised.kernels() is not None:
+    on_cpu = torch.device(execution.device).type == "cpu" and execution.precision == "fp32"
+    changed: list[tuple[nn.Module, str, object]] = []
+    if execution.native and on_cpu and not execution.compiled and normalised.kernels() is not None:
         for module in net.modules():
-            changed += [(module, name) for name in _override(module)]
+            changed += [(module, name, way) for name, way in _override(module).items()]
     try:
         yield
     finally:
-        for module, name in changed:
-            delattr(module, name)
+        for module, name, way in changed:
+            if module.__dict__.get(name) is way:
+                delattr(module, name)
 
 
 def any_fused(net: nn.Module) -> bool:
     """Whether a network has a batch normalisation that the kernels can compute."""
-    return any(type(part) is nn.BatchNorm2d and not part.num_features % normalised.CHANNELS for part in net.modules())
+    return any(type(part) is nn.BatchNorm2d and not part.num_features % CHANNELS for part in net.modules())
 
 
-def _override(module: nn.Module) -> list[str]:
-    """Give a module faster ways of its own to compute the same; returns the methods' names."""
+def _override(module: nn.Module) -> dict[str, partial[Tensor]]:
+    """Give a module faster ways of its own to compute the same; returns them by the methods' names."""
     ways: dict[str, partial[Tensor]] = {}
     if type(module) is nn.BatchNorm2d:
         ways["forward"] = partial(_alone, module)
     elif type(module) is nn.Sequential:
         ways["forward"] = partial(_chain, module)
-    elif type(module) is Unit:
+    elif type(module) is Unit and not {"forward", "run", "residual", "shortcut"} & module.__dict__.keys():
         ways = {"forward": partial(_unit, module), "run": partial(_run, module)}
     elif type(module) is ResNet:
         ways["ending"] = partial(_run, module, module.final)
         if module.spec.stem_norm and module.spec.unit != "linear":
             ways["entry"] = partial(_run, module, ("conv1", "bn1", "relu", "maxpool"))
-    names = [name for name in ways if name not in module.__dict__]  # not what somebody else has put there
-    for name in names:
-        setattr(module, name, ways[name])
-    return names
+    ways = {name: way for name, way in ways.items() if name not in module.__dict__}  # not what others have put there
+    for name, way in ways.items():
+        setattr(module, name, way)
+    return ways
 
 
 def _alone(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:

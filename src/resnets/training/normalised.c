@@ -8,7 +8,12 @@
 // one of GROUP too: a line's columns are channels 0 to C - 1, over and over. The work of a thread depends on the number
 // of threads alone, so that the same call gives the same bits.
 #include <math.h>
+#ifdef _OPENMP
 #include <omp.h>
+#else
+static long omp_get_thread_num(void) { return 0; }
+static long omp_get_num_threads(void) { return 1; }
+#endif
 #include <string.h>
 
 #if defined(__AVX512F__)

@@ -7,26 +7,18 @@ done in the same passes over the activations, and a ReLU's gradient in those of 
 from __future__ import annotations
 
 import ctypes
-import functools
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from resnets.native import library
-
-CHANNELS = 16  # numbers in a vector of AVX-512: channels are multiples of it
+from resnets.training.kernels import CHANNELS, compiled, last, readable, scratch
 
 
-@functools.cache
 def kernels() -> ctypes.CDLL | None:
     """The compiled functions; None where there is no compiler, or for a processor without AVX2."""
-    found = library(Path(__file__).with_suffix(".c"))
-    if found is None or found.normalised_lanes() < 8:
-        return None
-    found.normalised_room.restype = ctypes.c_long
-    return found
+    return compiled(Path(__file__).with_suffix(".c"))
 
 
 def suits(norm: nn.Module, x: Tensor) -> bool:
@@ -35,8 +27,9 @@ def suits(norm: nn.Module, x: Tensor) -> bool:
         type(norm) is nn.BatchNorm2d and norm.training and not norm.num_features % CHANNELS
         and torch.is_grad_enabled() and not torch.compiler.is_compiling()  # its tensors have no memory
         and x.dim() == 4 and x.shape[1] == norm.num_features and x.numel() > norm.num_features
-        and x.dtype == torch.float32 and x.device.type == "cpu"
-        and all(held is None or held.dtype == torch.float32 for held in (norm.weight, norm.running_mean))
+        and readable(x)
+        and all(readable(part) and (part is None or part.is_contiguous())
+                for part in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
     )  # fmt: skip
 
 
@@ -69,7 +62,7 @@ class _Normalised(torch.autograd.Function):
         ctx: Any, x: Tensor, shortcut: Tensor | None, weight: Tensor | None, bias: Tensor | None,
         running_mean: Tensor | None, running_var: Tensor | None, eps: float, share: float, relu: bool,
     ) -> Tensor:  # fmt: skip
-        x, shortcut = _last(x), None if shortcut is None else _last(shortcut)
+        x, shortcut = last(x), None if shortcut is None else last(shortcut)
         made, mean, rstd = torch.empty_like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
         tensors = (x, shortcut, weight, bias, running_mean, running_var, made, mean, rstd)
         _call("normalised_forward", tensors, x.shape, relu, eps, share)
@@ -87,7 +80,7 @@ class _Normalised(torch.autograd.Function):
             None if made is None else torch.empty_like(x),
             *map(torch.empty_like, (mean, rstd)),
         ]
-        tensors = (_last(gradient), x, made, weight, bias, mean, rstd, *found)
+        tensors = (last(gradient), x, made, weight, bias, mean, rstd, *found)
         _call("normalised_backward", tensors, x.shape, ctx.relu)
         wanted = ctx.needs_input_grad[:4]
         return (*(made if asked else None for made, asked in zip(found, wanted, strict=True)), *[None] * 5)
@@ -98,11 +91,7 @@ def _call(name: str, tensors: tuple[Tensor | None, ...], shape: torch.Size, relu
     threads = torch.get_num_threads()
     found = kernels()
     assert found is not None
-    room = torch.empty(found.normalised_room(ctypes.c_long(channels), ctypes.c_long(threads)))
+    room = scratch(found.normalised_room(ctypes.c_long(channels), ctypes.c_long(threads)))
     places = [None if tensor is None else tensor.data_ptr() for tensor in (*tensors, room)]
     sizes = [ctypes.c_long(size) for size in (count * height * width, channels, relu, threads)]
     getattr(found, name)(*map(ctypes.c_void_p, places), *map(ctypes.c_double, numbers), *sizes)
-
-
-def _last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last)

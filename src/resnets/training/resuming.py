@@ -35,13 +35,21 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     )
     _check_skipped(path, recorded, loaded)
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
-    # Refuses a device that is gone; without a compiler for our kernels the run goes on by torch's own.
+    # Refuses a device that is gone; without a compiler there are no kernels of ours.
     now = choose_execution(device=execution.device, precision=execution.precision, native=execution.native)
-    execution = replace(execution, native=now.native)
+    notes = lost_cache_notes(loaded["train"])
+    if execution.native and not now.native:
+        if execution.deterministic:
+            raise InputError(
+                f"{path}: cannot be resumed bit for bit: it began with kernels that were compiled, and there is no C"
+                " compiler here any more; install gcc or clang"
+            )
+        execution, info = replace(execution, native=False), {**info, "execution": {**facts, "native": False}}
+        notes += ("no C compiler here any more: it goes on by torch's own convolutions, rounded otherwise",)
     return Plan(
         path, source, NetworkSpec.from_dict(info["spec"]), recipe, prepared, execution,
         info["seed"], workers_for(workers, loaded["train"]), learnt(loaded["train"], targets),
-        loaded.get("validation"), {**info, "status": "running"}, lost_cache_notes(loaded["train"]), targets,
+        loaded.get("validation"), {**info, "status": "running"}, notes, targets,
     )  # fmt: skip
 
 

@@ -9,7 +9,12 @@
 // with small filters each thread takes some images at a time through all steps ("by images"); with large ones the
 // threads share the transformed images of a chunk, and each takes some filters at a time ("by channels").
 // The work of a thread depends on the number of threads alone, so that the same call gives the same bits.
+#ifdef _OPENMP
 #include <omp.h>
+#else
+static long omp_get_thread_num(void) { return 0; }
+static long omp_get_num_threads(void) { return 1; }
+#endif
 #include <string.h>
 
 #if defined(__AVX512F__)
@@ -220,6 +225,7 @@ static plan planned(long B, long H, long W, long C, long K, long threads, int ba
     long fit = (s.by_images ? NEAR : SHARED) / (36*(s.by_images ? C + K : backward ? K : C));
     long unit = s.by_images ? across : down*across, least = s.by_images ? C*K > 128*128 ? 96 : 48 : 128; // below, filters are fetched too often
     s.step = (fit > least ? fit : round_up(least, unit)) / unit;
+    if (s.step < 1) s.step = 1; // a row, or an image, of more tiles than the caches hold
     if (!s.by_images && s.step > B) s.step = B;
     s.tiles = s.step*unit;
     return s;

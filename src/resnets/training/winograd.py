@@ -9,7 +9,6 @@ is summed over thousands of tiles (docs/LOG.md).
 from __future__ import annotations
 
 import ctypes
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resnets.native import library
+from resnets.training.kernels import CHANNELS, compiled, last, readable, scratch
 
-CHANNELS = 16  # numbers in a vector of AVX-512: channels are multiples of it, or zeros are put behind the inputs
-PADDED = 24  # inputs from which it pays to do so: half of a second sixteen, and more
+PADDED = 24  # inputs from which it pays to put zeros behind them up to the next sixteen
 SMALLEST = 3  # side from which a map's tiles hold fewer products than the convolution has
 
 
-@functools.cache
 def kernels() -> ctypes.CDLL | None:
     """The compiled functions; None without a compiler, and on processors without AVX2, where they do not pay."""
-    found = library(Path(__file__).with_suffix(".c"))
-    if found is None or found.winograd_lanes() < 8:
-        return None
-    found.winograd_room.restype = ctypes.c_long
-    return found
+    return compiled(Path(__file__).with_suffix(".c"))
 
 
 def suits(module: nn.Module) -> bool:
@@ -50,8 +43,8 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         [B, K, H, W], channels_last; by Winograd's algorithm where gradients are asked for, else as torch does it.
     """
-    plain = x.dtype != torch.float32 or weight.dtype != torch.float32 or min(x.shape[2:]) < SMALLEST
-    if plain or bias is not None or not torch.is_grad_enabled():
+    fits = x.dim() == 4 and x.shape[1] == weight.shape[1] and min(x.shape[2:]) >= SMALLEST
+    if not (fits and readable(x) and readable(weight) and bias is None and torch.is_grad_enabled()):
         return functional.conv2d(x, weight, bias, 1, 1)
     if torch.compiler.is_compiling():
         return OUTPUTS(x, weight)
@@ -73,7 +66,7 @@ def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, of_images: bool, of_
     images, filters = _shapes_of_gradients(gradient, x, weight, of_images, of_filters)
     _call("winograd_backward", (x, weight, gradient, images, filters), x.shape, len(weight), backward=True)
     if x.shape[1] > inputs:
-        images, filters = (_last(made[:, :inputs]) if len(made) else made for made in (images, filters))
+        images, filters = (last(made[:, :inputs]) if len(made) else made for made in (images, filters))
     return images, filters
 
 
@@ -82,7 +75,7 @@ def _call(name: str, tensors: tuple[Tensor, ...], shape: torch.Size, outputs: in
     numbers = [ctypes.c_long(n) for n in (count, height, width, channels, outputs, torch.get_num_threads())]
     found = kernels()
     assert found is not None
-    room = torch.empty(found.winograd_room(*numbers, int(backward)))
+    room = scratch(found.winograd_room(*numbers, int(backward)))
     pointers = [ctypes.c_void_p(tensor.data_ptr() if len(tensor) else None) for tensor in (*tensors, room)]
     getattr(found, name)(*pointers, *numbers)
 
@@ -130,12 +123,8 @@ def _ready(tensor: Tensor) -> Tensor:
     """In channels_last, with zeros behind the channels up to the next sixteen."""
     missing = -tensor.shape[1] % CHANNELS
     if not missing:
-        return _last(tensor)
+        return last(tensor)
     return functional.pad(tensor.permute(0, 2, 3, 1), (0, missing)).permute(0, 3, 1, 2)
-
-
-def _last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last)
 
 
 OUTPUTS.register_fake(_shape_of_outputs)
