@@ -133,7 +133,7 @@ def serve(name: str, case: Case) -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.manual_seed(SEEDS["images"])
-    mark(loop, "train_batches", batches=True), mark(step, "length"), mark(step, "_norm")
+    mark(loop, "train_batches", batches=True), mark(step, "length"), mark(step, "total_norm")
     compiled = name.endswith(" compiled")
     with keeping_freed(name.startswith("ours") or name == BARE):
         if name == BARE:
