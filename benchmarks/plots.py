@@ -118,5 +118,6 @@ def write_plots() -> None:
 
 def _drawn(chart: Chart) -> bytes:
     with on_paper(chart) as figure:
-        figure.axes[0].axvline(1, color=light()["ink"], linewidth=1)
+        if chart.kind == "bars":  # of ratios
+            figure.axes[0].axvline(1, color=light()["ink"], linewidth=1)
         return render(figure)
