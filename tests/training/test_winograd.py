@@ -35,7 +35,7 @@ def error(found, wanted):
 
 
 @needs_kernels
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     count=some.integers(1, 5), inputs=some.sampled_from((16, 24, 37, 144)), outputs=some.sampled_from((16, 48, 128)),
     height=some.integers(3, 13), width=some.integers(3, 13), last=some.booleans(), seed=some.integers(0, 99),
@@ -56,7 +56,7 @@ def test_values_and_gradients_are_the_convolutions(count, inputs, outputs, heigh
 @needs_kernels
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", [
-    (2, 288, 272, 5, 4), (9, 272, 288, 28, 28), (3, 16, 16, 70, 70), (3, 32, 32, 8, 292), (1, 32, 32, 176, 176),
+    (2, 288, 272, 5, 4), (3, 272, 288, 36, 36), (3, 16, 16, 70, 70), (3, 32, 32, 8, 292), (1, 32, 32, 176, 176),
 ])  # fmt: skip
 def test_every_way_of_sharing_the_work(shape, threads):
     x, weight, gradient = tensors(*shape)
