@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from steps import three_steps
 from torch import nn
 
-from resnets.data import Packed, Preprocessing
 from resnets.models import create
 from resnets.models.segments import pieces
-from resnets.training import Recipe, choose_execution, fit, normalised
-from resnets.training.checkpoint import State
+from resnets.training import choose_execution, normalised
 from resnets.training.fusing import fused_normalisation
-from resnets.training.optimiser import make_optimisers
 
 PLAIN = choose_execution(device="cpu", precision="fp32")
 FUSED = replace(PLAIN, native=True)
@@ -88,20 +86,9 @@ def test_what_is_fused_and_that_nothing_else_changes(name, changes, fused, calls
 
 
 def trained(execution):
-    pictures = torch.randint(0, 256, (24, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    data = Packed(images=pictures, labels=torch.arange(24) % 3, names=tuple(map(str, range(24))))
-    preprocessing = Preprocessing(size=8, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
-    recipe = Recipe(epochs=1, batch_size=8, optimiser="sgd", learning_rate=0.05, warmup=0.0, schedule="constant")
-    net = create("resnet8", num_classes=3, seed=0).to(memory_format=torch.channels_last)
-    state = State(net, make_optimisers(net, net.spec, recipe))
-    losses = [
-        torch.tensor(record.loss)
-        for record in fit(
-            state, data=data, preprocessing=preprocessing, recipe=recipe, seed=0, num_classes=3, execution=execution
-        )
-    ]
+    *_, (_, net) = made = [*three_steps(execution)]
     assert overridden(net) == []
-    return [*losses, *net.parameters(), *net.buffers()]
+    return [*(torch.tensor(loss) for loss, _ in made), *net.parameters(), *net.buffers()]
 
 
 @pytest.mark.parametrize("memory", ["normal", "low"])
