@@ -8,7 +8,7 @@ import torch
 from steps import three_steps
 
 from resnets.models import create
-from resnets.training import choose_execution, normalised, products, winograd
+from resnets.training import choose_execution, filters, normalised, products, winograd
 from resnets.training.convolutions import any_products, any_winograd, faster_convolutions
 
 PLAIN = choose_execution(device="cpu", precision="fp32")
@@ -27,27 +27,37 @@ def test_which_networks_have_what_gains() -> None:
     assert {name for name, net in nets.items() if not any_winograd(net)} == {"resmlp"}
 
 
-@pytest.mark.parametrize(("precision", "wanted"), [("fp32", True), ("bf16", False)])
-def test_only_fp32_on_a_processor_is_computed_otherwise(monkeypatch, precision, wanted) -> None:
-    monkeypatch.setattr(winograd, "kernels", object)
-    monkeypatch.setattr(normalised, "kernels", object)
+# Of resnet18's 20 convolutions the stem, three of stride 2 and three projections are none of Winograd's; of those three
+# the last two have large filters. The tile multiplier takes all but the stem.
+@pytest.mark.parametrize(("precision", "count"), [("fp32", 15), ("bf16", 19)])
+def test_what_is_computed_otherwise_on_a_processor(monkeypatch, precision, count) -> None:
+    for part in (winograd, normalised, filters):
+        monkeypatch.setattr(part, "kernels", lambda *given: object())
     execution = choose_execution(device="cpu", precision=precision, native=True)
-    assert execution.native is wanted
+    assert execution.native
     with torch.device("meta"):
         net = create("resnet18")
     with faster_convolutions(net, execution):
         inside = changed(net)
-    # Of the 20 convolutions the stem, three of stride 2 and three projections are none of Winograd's; of those three
-    # the last two have large filters.
-    assert len(inside) == (15 if wanted else 0)
-    assert ("layer3.0.conv1" in inside, "layer2.0.conv1" in inside, "conv1" in inside) == (wanted, False, False)
+    assert len(inside) == count
+    assert ("layer3.0.conv1" in inside, "layer2.0.conv1" in inside, "conv1" in inside) == (
+        True, precision == "bf16", False,
+    )  # fmt: skip
     assert changed(net) == []
+    with faster_convolutions(net, replace(execution, device="cuda")):
+        assert changed(net) == []
+
+
+def test_without_tiles_bf16_is_oneDNNs(monkeypatch) -> None:
+    monkeypatch.setattr(filters, "kernels", lambda: None)
+    with faster_convolutions(net := create("resnet8"), replace(PLAIN, precision="bf16", native=True)):
+        assert changed(net) == []
 
 
 @pytest.mark.parametrize("missing", [winograd, normalised])
 def test_without_a_compiler_it_is_not_chosen(monkeypatch, missing) -> None:
     for part in (winograd, normalised):
-        monkeypatch.setattr(part, "kernels", (lambda: None) if part is missing else object)
+        monkeypatch.setattr(part, "kernels", (lambda *given: None) if part is missing else object)
     assert not choose_execution(device="cpu", precision="fp32", native=True).native
 
 

@@ -1,9 +1,9 @@
 """Batch normalisation in training, on processors: normalised.c as a function that torch can differentiate.
 
 Ioffe and Szegedy, "Batch Normalization" (arXiv 1502.03167), algorithm 1. The addition and the ReLU that follow it are
-done in the same passes over the activations, and a ReLU's gradient in those of the normalisation's. In bf16 (activations
-and their gradients; statistics and parameters are fp32, as torch's autocast has them) the sum that a ReLU takes is
-rounded once, where separate layers round it two or three times.
+done in the same passes over the activations, and a ReLU's gradient in those of the normalisation's. In bf16, where only
+activations and their gradients are, as in torch's autocast, the sum that a ReLU takes is rounded once, while separate
+layers round it two or three times.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from resnets.training.kernels import CHANNELS, compiled, last, readable, scratch
-
 
 _MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
 
