@@ -33,7 +33,7 @@ _LOGGER = logging.getLogger("resnets")
 _lock = threading.Lock()  # two threads would write the same file aside
 
 
-def library(source: Path) -> ctypes.CDLL | None:
+def library(source: Path, *defined: str) -> ctypes.CDLL | None:
     """The functions of a C file, compiled for this very processor; its arguments' types are the caller's to declare.
 
     The first use on a machine takes as long as the compiler does, later ones under a millisecond. ctypes lets other
@@ -41,6 +41,7 @@ def library(source: Path) -> ctypes.CDLL | None:
 
     Args:
         source: the C file.
+        defined: names of macros that are defined for it.
 
     Returns:
         None where there is no compiler, or where it fails or takes more than a minute, where the library cannot be
@@ -49,15 +50,16 @@ def library(source: Path) -> ctypes.CDLL | None:
     if sys.platform not in ("linux", "darwin"):
         return None
     with _lock:
-        return _library(source)
+        return _library(source, defined)
 
 
 @functools.cache
-def _library(source: Path) -> ctypes.CDLL | None:
+def _library(source: Path, defined: tuple[str, ...]) -> ctypes.CDLL | None:
+    flags = (*FLAGS, *_OPENMP, *(f"-D{name}" for name in defined))
     try:
-        place = _place(source)
+        place = _place(source, flags)
         if not place.exists():
-            _compile(source, place)
+            _compile(source, place, flags)
         _check(place.parent, stat.S_IFDIR)
         _check(place, stat.S_IFREG)
         return ctypes.CDLL(str(place))
@@ -75,12 +77,12 @@ def _command() -> list[str]:
     raise OSError(f"no C compiler ({asked[0] if asked else ', '.join(_COMPILERS)})")
 
 
-def _place(source: Path) -> Path:
+def _place(source: Path, flags: tuple[str, ...] = (*FLAGS, *_OPENMP)) -> Path:
     """Where the library lies: another for each source, compiler and processor, as it runs on no other."""
     command = _command()
     compiler = os.path.realpath(command[0])
     found = os.stat(compiler)
-    known = [*command[1:], *FLAGS, *_OPENMP, compiler, str(found.st_size), str(found.st_mtime_ns), _processor()]
+    known = [*command[1:], *flags, compiler, str(found.st_size), str(found.st_mtime_ns), _processor()]
     digest = hashlib.sha256("\0".join(known).encode("utf-8", "surrogateescape") + b"\0" + source.read_bytes())
     return cache_folder() / "native" / f"{source.stem}-{digest.hexdigest()[:32]}.so"
 
@@ -94,9 +96,9 @@ def _processor() -> str:
     return "\n".join(line for line in first.splitlines() if line.startswith(_PROCESSOR))
 
 
-def _compile(source: Path, place: Path) -> None:
+def _compile(source: Path, place: Path, flags: tuple[str, ...]) -> None:
     def write(aside: Path) -> None:
-        command = [*_command(), *FLAGS, *_OPENMP, "-o", str(aside), str(source)]
+        command = [*_command(), *flags, "-o", str(aside), str(source)]
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LONGEST
         )

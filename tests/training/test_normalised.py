@@ -68,6 +68,36 @@ def test_it_is_batch_normalisation(count, channels, height, width, seed, kind, a
 
 
 @needs_kernels
+@settings(max_examples=25, deadline=None)
+@given(
+    count=some.integers(1, 5), channels=some.sampled_from((16, 48, 64, 144)), height=some.integers(3, 9),
+    width=some.integers(2, 9), seed=some.integers(0, 99), kind=some.sampled_from(KINDS),
+    off=some.sampled_from((0.0, 3.0)),
+)  # fmt: skip
+def test_in_bf16_it_is_the_same_rounded_once(count, channels, height, width, seed, kind, off):
+    norm, *images = case(count, channels, height, width, seed, off)
+    tensors = [image.bfloat16() for image in images]
+    (made, *gradients), (right, *expected) = (
+        passed(copy.deepcopy(norm), kind, [tensor.to(dtype) for tensor in tensors])
+        for dtype in (torch.bfloat16, torch.float32)
+    )
+    assert made.dtype == torch.bfloat16
+    for mine, exact in zip((made, *gradients), (right, *expected), strict=True):
+        assert torch.equal(mine, exact.to(mine.dtype))
+
+
+@needs_kernels
+def test_bf16_is_rounded_to_the_nearest_even_and_keeps_what_is_not_finite():
+    # Normalised with mean 0 and variance 1, so that weight and bias alone decide: 1 + 2^-8 lies between two numbers.
+    x = torch.tensor([1.0, -1.0]).repeat(8).view(1, 1, 4, 4).expand(1, 16, 4, 4).bfloat16()
+    norm = nn.BatchNorm2d(16, eps=0.0)
+    for bias in (2.0**-8, 3 * 2.0**-8, 2.0**-9, float("inf"), float("-inf"), float("nan")):
+        nn.init.constant_(norm.bias, bias)
+        found = normalised.normalised(norm, x.clone().requires_grad_())
+        torch.testing.assert_close(found, (x.float() + bias).bfloat16(), rtol=0, atol=0, equal_nan=True)
+
+
+@needs_kernels
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_many_rows_are_shared_and_the_same_call_gives_the_same_bits(kind, threads):

@@ -73,7 +73,8 @@ def choose_execution(
         spatial: the network is convolutional.
         products: some of its convolutions are computed as matrix products on a processor (products.py): networks that
             wide are slower compiled there (docs/LOG.md).
-        native: it has layers that our C kernels compute, as they do in fp32 where a processor has a compiler and AVX2.
+        native: it has layers that our C kernels compute, where a processor has a compiler and AVX2: in fp32 its
+            convolutions and normalisations, in bf16 the latter.
         draws: the network draws numbers (dropout), which torch refuses on a GPU after a recording that failed.
 
     Raises:
@@ -95,10 +96,15 @@ def choose_execution(
         device=str(place), precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
         compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic and memory == "normal",
         deterministic=deterministic, memory=memory,
-        native=native and kind == "cpu" and precision == "fp32" and bool(winograd.kernels() and normalised.kernels()),
+        native=native and kind == "cpu" and _has_kernels(precision),
         # fp16's scaler decides on the host, and what is computed twice sets the generators back.
         captured=kind == "cuda" and precision != "fp16" and memory == "normal" and not deterministic and not draws,
     )  # fmt: skip
+
+
+def _has_kernels(precision: str) -> bool:
+    found = (normalised.kernels(torch.bfloat16),) if precision == "bf16" else (winograd.kernels(), normalised.kernels())
+    return all(each is not None for each in found)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,5 @@
 """Batch normalisations of a network that are computed with the addition and the ReLU after them, while it is trained
-on a processor in fp32.
+on a processor in fp32 or bf16.
 
 Every call decides anew: what has hooks, is no batch normalisation in training, or wants no gradient, runs as it is.
 """
@@ -28,9 +28,10 @@ def fused_normalisation(net: nn.Module, execution: Execution) -> Iterator[None]:
 
     Not in compiled networks: torch's compiler joins such passes by itself. After it they are torch's own again.
     """
-    on_cpu = torch.device(execution.device).type == "cpu" and execution.precision == "fp32"
+    on_cpu = torch.device(execution.device).type == "cpu" and execution.precision in ("fp32", "bf16")
     changed: list[tuple[nn.Module, str, object]] = []
-    if execution.native and on_cpu and not execution.compiled and normalised.kernels() is not None:
+    usable = on_cpu and normalised.kernels(execution.autocast or torch.float32) is not None
+    if execution.native and usable and not execution.compiled:
         for module in net.modules():
             changed += [(module, name, way) for name, way in _override(module).items()]
     try:

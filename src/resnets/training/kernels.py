@@ -16,19 +16,19 @@ _LEAST = 8  # numbers in a vector of AVX2: with shorter ones the kernels do not 
 
 
 @functools.cache
-def compiled(source: Path) -> ctypes.CDLL | None:
+def compiled(source: Path, *defined: str) -> ctypes.CDLL | None:
     """The functions of a C file, `NAME_lanes`, `NAME_room` and others; None without a compiler or without AVX2."""
-    found = library(source)
+    found = library(source, *defined)
     if found is None or found[f"{source.stem}_lanes"]() < _LEAST:
         return None
     getattr(found, f"{source.stem}_room").restype = ctypes.c_long
     return found
 
 
-def readable(tensor: Tensor | None) -> bool:
-    """Whether C can read it: float32 numbers in ordinary memory, not on another device or only imagined by torch."""
+def readable(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether C can read it: such numbers in ordinary memory, not on another device or only imagined by torch."""
     return tensor is None or (
-        type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+        type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == dtype and tensor.device.type == "cpu"
     )
 
 

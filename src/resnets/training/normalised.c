@@ -1,4 +1,6 @@
-// Batch normalisation in training, with the addition and the ReLU that follow it, forward and backward, in float32.
+// Batch normalisation in training, with the addition and the ReLU that follow it, forward and backward. Activations and
+// their gradients are float32 or, with -DBFLOAT16, bfloat16, for which an array's numbers are widened where they are read
+// and rounded once, to the nearest even, where they are written; all the rest is float32.
 // Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1 and section 3.
 //
 // It is bound by memory, so each array is passed over as seldom as can be: once for a channel's sums, once to write.
@@ -15,6 +17,9 @@ static long omp_get_thread_num(void) { return 0; }
 static long omp_get_num_threads(void) { return 1; }
 #endif
 #include <string.h>
+#if defined(BFLOAT16) && defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 enum { LANES = 16 };
@@ -33,10 +38,31 @@ typedef int bits __attribute__((vector_size(4 * LANES), aligned(4)));
 #define STORE(p, v) (*(vec *)(p) = (v))
 #define INLINE static inline __attribute__((always_inline))
 
+#ifdef BFLOAT16
+typedef unsigned short number;
+typedef unsigned wide __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef unsigned short narrow __attribute__((vector_size(2 * LANES), aligned(2)));
+INLINE vec get(const number *p) { return (vec)(__builtin_convertvector(*(const narrow *)p, wide) << 16); }
+INLINE void put(number *p, vec v) {
+#ifdef __AVX512BF16__
+    *(narrow *)p = (narrow)_mm512_cvtneps_pbh((__m512)v);
+#else
+    wide w = (wide)v, nearest = (w + 0x7fff + ((w >> 16) & 1)) >> 16, none = (wide)(v != v);
+    *(narrow *)p = __builtin_convertvector((nearest & ~none) | (none & 0x7fc0), narrow);
+#endif
+}
+static float one(number x) { union { unsigned bits; float value; } as = {(unsigned)x << 16}; return as.value; }
+#else
+typedef float number;
+INLINE vec get(const number *p) { return LOAD(p); }
+INLINE void put(number *p, vec v) { STORE(p, v); }
+static float one(number x) { return x; }
+#endif
+
 // of a vector what belongs to positive y, and to y that are no numbers, so that these are seen
 INLINE vec where_positive(vec y, vec of) { return (vec)((bits)of & ~(y <= (vec){0})); }
 
-typedef struct { const float *x, *shortcut, *y, *g; float *out, *masked; } arrays;
+typedef struct { const number *x, *shortcut, *y, *g; number *out, *masked; } arrays;
 // what a line's columns have in common: `factor` is weight * rstd; `slope` and `offset` are those of the gradient
 typedef struct { float *mean, *factor, *bias, *slope, *offset; } columns;
 typedef struct { float *first, *second; double *firsts, *seconds; } sums;
@@ -44,9 +70,9 @@ typedef struct { float *first, *second; double *firsts, *seconds; } sums;
 #define AT(p) LOAD((p) + c + i*LANES)
 #define EACH for (int i = 0; i < vecs; i++)
 #define DOWN for (long r = 0, at = c; r < rows; r++, at += width) EACH
-#define HERE(p) LOAD((p) + at + i*LANES)
+#define HERE(p) get((p) + at + i*LANES)
 #define NEXT(p) (__builtin_prefetch((p) + at + i*LANES + AHEAD), HERE(p))
-#define PUT(p, v) STORE((p) + at + i*LANES, v)
+#define PUT(p, v) put((p) + at + i*LANES, v)
 
 // Some rows of a strip, for `vecs` vectors of columns from c on: each of the four passes.
 INLINE void sum_values(arrays a, columns k, sums s, long c, long rows, long width, int kind, int vecs) {
@@ -156,13 +182,13 @@ long normalised_room(long C, long threads) { return width_of(C)*(5 + 6*threads);
 // x and, if there is one, shortcut [rows, C] -> y, and of each channel the mean and 1 / sqrt(variance + eps); the running
 // statistics move towards the mean and the variance (with rows - 1 for divisor) by `share`. Those, weight and bias may
 // be missing.
-void normalised_forward(const float *x, const float *shortcut, const float *weight, const float *bias,
-                        float *running_mean, float *running_variance, float *y, float *mean, float *rstd, float *room,
+void normalised_forward(const number *x, const number *shortcut, const float *weight, const float *bias,
+                        float *running_mean, float *running_variance, number *y, float *mean, float *rstd, float *room,
                         double eps, double share, long rows, long C, long relu, long threads) {
     long width = width_of(C), lines = rows*C/width;
     columns k = columns_at(room, width);
     arrays a = {.x = x, .shortcut = shortcut, .out = y};
-    for (long j = 0; j < width; j++) k.mean[j] = x[j % C]; // sums are those of differences from the first row
+    for (long j = 0; j < width; j++) k.mean[j] = one(x[j % C]); // sums are those of differences from the first row
     #pragma omp parallel num_threads(threads)
     {
         long id = omp_get_thread_num(), n = omp_get_num_threads(), first = lines*id/n, last = lines*(id + 1)/n;
@@ -174,9 +200,9 @@ void normalised_forward(const float *x, const float *shortcut, const float *weig
             total(room, width, C, c, n, &sum, &squares);
             double off = sum/rows, spread = squares - sum*off;
             spread = spread < 0 ? 0 : spread;
-            mean[c] = x[c] + off;
+            mean[c] = one(x[c]) + off;
             rstd[c] = 1/sqrt(spread/rows + eps);
-            if (running_mean) running_mean[c] = (1 - share)*running_mean[c] + share*(x[c] + off);
+            if (running_mean) running_mean[c] = (1 - share)*running_mean[c] + share*(one(x[c]) + off);
             if (running_variance) running_variance[c] = (1 - share)*running_variance[c] + share*(spread/(rows - 1));
             REPEATED(k.factor, weight ? weight[c]*rstd[c] : rstd[c]);
             REPEATED(k.bias, bias ? bias[c] : 0);
@@ -191,8 +217,8 @@ void normalised_forward(const float *x, const float *shortcut, const float *weig
 }
 
 // the gradients of x, the shortcut (`masked`, wanted where y is given), weight and bias, given g, that of y
-void normalised_backward(const float *g, const float *x, const float *y, const float *weight, const float *bias,
-                         const float *mean, const float *rstd, float *dx, float *masked, float *dweight, float *dbias,
+void normalised_backward(const number *g, const number *x, const number *y, const float *weight, const float *bias,
+                         const float *mean, const float *rstd, number *dx, number *masked, float *dweight, float *dbias,
                          float *room, long rows, long C, long relu, long threads) {
     long width = width_of(C), lines = rows*C/width;
     columns k = columns_at(room, width);

@@ -1,7 +1,9 @@
-"""Batch normalisation in training, on processors, in fp32: normalised.c as a function that torch can differentiate.
+"""Batch normalisation in training, on processors: normalised.c as a function that torch can differentiate.
 
 Ioffe and Szegedy, "Batch Normalization" (arXiv 1502.03167), algorithm 1. The addition and the ReLU that follow it are
-done in the same passes over the activations, and a ReLU's gradient in those of the normalisation's.
+done in the same passes over the activations, and a ReLU's gradient in those of the normalisation's. In bf16 (activations
+and their gradients; statistics and parameters are fp32, as torch's autocast has them) the sum that a ReLU takes is
+rounded once, where separate layers round it two or three times.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from torch import Tensor, nn
 from resnets.training.kernels import CHANNELS, compiled, last, readable, scratch
 
 
-def kernels() -> ctypes.CDLL | None:
-    """The compiled functions; None where there is no compiler, or for a processor without AVX2."""
-    return compiled(Path(__file__).with_suffix(".c"))
+_MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
+
+
+def kernels(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
+    """The compiled functions for activations of that kind; None without a compiler, or for a processor without AVX2."""
+    return compiled(Path(__file__).with_suffix(".c"), *_MACROS[dtype])
 
 
 def suits(norm: nn.Module, x: Tensor) -> bool:
@@ -27,7 +32,7 @@ def suits(norm: nn.Module, x: Tensor) -> bool:
         type(norm) is nn.BatchNorm2d and norm.training and not norm.num_features % CHANNELS
         and torch.is_grad_enabled() and not torch.compiler.is_compiling()  # its tensors have no memory
         and x.dim() == 4 and x.shape[1] == norm.num_features and x.numel() > norm.num_features
-        and readable(x)
+        and x.dtype in _MACROS and readable(x, x.dtype) and kernels(x.dtype) is not None
         and all(readable(part) and (part is None or part.is_contiguous())
                 for part in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
     )  # fmt: skip
@@ -63,9 +68,10 @@ class _Normalised(torch.autograd.Function):
         running_mean: Tensor | None, running_var: Tensor | None, eps: float, share: float, relu: bool,
     ) -> Tensor:  # fmt: skip
         x, shortcut = last(x), None if shortcut is None else last(shortcut)
-        made, mean, rstd = torch.empty_like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+        made = torch.empty_like(x)
+        mean, rstd = (torch.empty(x.shape[1], dtype=torch.float32, device="cpu") for _ in range(2))
         tensors = (x, shortcut, weight, bias, running_mean, running_var, made, mean, rstd)
-        _call("normalised_forward", tensors, x.shape, relu, eps, share)
+        _call("normalised_forward", x, tensors, relu, eps, share)
         # The sign of an output is computed from x again, unless there is more to it.
         ctx.save_for_backward(x, None if shortcut is None else made, weight, bias, mean, rstd)
         ctx.relu = relu
@@ -80,16 +86,16 @@ class _Normalised(torch.autograd.Function):
             None if made is None else torch.empty_like(x),
             *map(torch.empty_like, (mean, rstd)),
         ]
-        tensors = (last(gradient), x, made, weight, bias, mean, rstd, *found)
-        _call("normalised_backward", tensors, x.shape, ctx.relu)
+        tensors = (last(gradient.to(x.dtype)), x, made, weight, bias, mean, rstd, *found)
+        _call("normalised_backward", x, tensors, ctx.relu)
         wanted = ctx.needs_input_grad[:4]
         return (*(made if asked else None for made, asked in zip(found, wanted, strict=True)), *[None] * 5)
 
 
-def _call(name: str, tensors: tuple[Tensor | None, ...], shape: torch.Size, relu: bool, *numbers: float) -> None:
-    count, channels, height, width = shape
+def _call(name: str, x: Tensor, tensors: tuple[Tensor | None, ...], relu: bool, *numbers: float) -> None:
+    count, channels, height, width = x.shape
     threads = torch.get_num_threads()
-    found = kernels()
+    found = kernels(x.dtype)
     assert found is not None
     room = scratch(found.normalised_room(ctypes.c_long(channels), ctypes.c_long(threads)))
     places = [None if tensor is None else tensor.data_ptr() for tensor in (*tensors, room)]
