@@ -39,7 +39,13 @@ from resnets.training.folder import hardware
 FILE = RESULTS / "training.json"
 LONG = "ours compiled"
 SEEDS = {"weights": 0, "images": 0, "order": 0}
-PEERS = {"reference": "torchvision", "timm": "timm", "timm compiled": "timm", "ours": None, LONG: None}
+PEERS: dict[str, str | None] = {
+    "reference": "torchvision",
+    "timm": "timm",
+    "timm compiled": "timm",
+    "ours": None,
+    LONG: None,
+}
 
 
 def main() -> None:
@@ -58,10 +64,9 @@ def main() -> None:
         torch.set_num_threads(given.threads[0])
         serve(given.contestant, cases[0], given.precision)
         return
-    # On a processor nothing is compiled in bf16, however long the run (choose_execution).
-    contestants = {name: package for name, package in PEERS.items() if name != LONG or given.precision == "fp32"}
-    found = [name for name, package in contestants.items() if package is None or importlib.util.find_spec(package)]
-    absent = sorted(set(contestants) - set(found))
+    wanted = contestants(given.precision)
+    found = [name for name in wanted if PEERS[name] is None or importlib.util.find_spec(PEERS[name])]
+    absent = sorted(set(wanted) - set(found))
     if absent:
         print(f"not installed, so not measured: {', '.join(absent)}", flush=True)
     made: dict[str, Any] = {
@@ -88,12 +93,17 @@ def main() -> None:
                 FILE.write_text(json.dumps({"cells": cells}, indent=1) + "\n", encoding="utf-8")
 
 
-def compared(case: Case, contestants: list[str], threads: int, given: argparse.Namespace) -> dict[str, Any]:
+def contestants(precision: str) -> list[str]:
+    """Who takes part: in bf16 nothing of ours is compiled on a processor, however long the run (choose_execution)."""
+    return [name for name in PEERS if name != LONG or precision == "fp32"]
+
+
+def compared(case: Case, names: list[str], threads: int, given: argparse.Namespace) -> dict[str, Any]:
     """Seconds a step of every contestant in every round, and the ratios to ours."""
     running: dict[str, subprocess.Popen[str]] = {}
-    seconds: dict[str, dict[str, list[float]]] = {key: {"cpu": [], "wall": []} for key in contestants}
+    seconds: dict[str, dict[str, list[float]]] = {key: {"cpu": [], "wall": []} for key in names}
     try:
-        for key in contestants:  # all at once: they compile meanwhile, untimed
+        for key in names:  # all at once: they compile meanwhile, untimed
             words = [sys.executable, "-m", "benchmarks.training", "--contestant", key, "--networks", case.name]
             words += ["--threads", threads, "--precision", given.precision, "--shrink", given.shrink]
             running[key] = subprocess.Popen(
@@ -103,7 +113,7 @@ def compared(case: Case, contestants: list[str], threads: int, given: argparse.N
             ask(process)
         steps = max(1, round(2.0 / ask(running["ours"], 1)[0]))  # about two seconds of each in every round
         for number in range(given.rounds):
-            for key in contestants[number % len(contestants) :] + contestants[: number % len(contestants)]:
+            for key in names[number % len(names) :] + names[: number % len(names)]:
                 for kind, spent in zip(("wall", "cpu"), ask(running[key], steps), strict=True):
                     seconds[key][kind].append(spent)
     finally:
