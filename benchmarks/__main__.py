@@ -46,7 +46,7 @@ def main() -> int:
         runs = []
         for seed in options.seeds:
             run = options.out / f"{options.name}-seed{seed}"
-            words = CLAIMS[options.name].words
+            words = CLAIMS[options.name].command
             command = ["resnets", "train", options.source, *words, "--seed", str(seed), "--out", str(run)]
             print("$", shlex.join(command), flush=True)
             subprocess.run([sys.executable, "-m", *command], check=True)
@@ -61,7 +61,7 @@ def main() -> int:
     else:
         print(__doc__)
         for name, claim in CLAIMS.items():
-            print(f"  {name:<16} {claim.title}: resnets train cifar10 {shlex.join(claim.words)}")
+            print(f"  {name:<17} {claim.title}: resnets train cifar10 {shlex.join(claim.command)}")
     return 0
 
 

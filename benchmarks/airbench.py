@@ -1,11 +1,13 @@
 """`python -m benchmarks.airbench CHECKOUT [--source CIFAR10]`: airbench94, the peer of `speedrun`, on this processor.
 
 CHECKOUT is a clone of github.com/KellerJordan/cifar10-airbench; none of it is kept here. Its airbench94_muon.py runs as
-it is but for what a processor lacks: CUDA's device and clocks, half precision (fp32 instead) and Triton's compiler. It
-chose its settings on the test images and reports them; ours hold 5,000 training images out (docs/BENCHMARKS.md).
-Steps of both networks are timed alternately, the peer's compiled and not, and give what each training takes; with
---source it is trained too, which takes an hour, and the accuracy after every epoch is kept with the processor's seconds
-of training, as they are by later calls without it.
+it is but for what a processor lacks: CUDA's device and clocks, Triton's compiler, and half precision, which is bf16
+where the processor multiplies it and fp32 elsewhere (airbench_peer.py). It chose its settings on the test images and
+reports them; ours were chosen on 5,000 training images held out (docs/BENCHMARKS.md). Steps of both networks are timed
+alternately, the peer's compiled and not, and give what each training takes. With --source it is trained too, once a
+seed, which takes an hour of a processor in fp32, and the accuracy after every epoch is kept with the seconds of
+training.
+benchmarks/results/airbench94.json has fp32, airbench94-bf16.json bf16; what a call does not measure stays there.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ import shlex
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,116 +33,72 @@ from torch import nn
 from torch.nn import functional
 
 import resnets
-from benchmarks.results import RESULTS, commit
-from resnets.data import Preprocessing, load_split, open_source
+from benchmarks.airbench_peer import loaded, trained
+from benchmarks.results import RESULTS, commit, named
+from resnets.evaluation.device import multiplies_bf16
 from resnets.training import choose_execution, recipe
 from resnets.training.convolutions import faster_convolutions
 from resnets.training.device import Execution
 from resnets.training.folder import hardware
 from resnets.training.fusing import fused_normalisation
 
-FILE = RESULTS / "airbench94.json"
 BATCH = 2000  # the peer's; ours takes its own
-CHANGES = (
-    ("with open(sys.argv[0]) as f:\n    code = f.read()\n", ""),
-    ("@torch.compile\n", ""),
-    ("X = G.bfloat16()", "X = G.float()"),
-    ('torch.device("cuda")', 'torch.device("cpu")'),
-    ("(self.images.half() / 255)", "(self.images.float() / 255)"),
-    ("mod.half()", "mod.float()"),
-    ("starter = torch.cuda.Event(enable_timing=True)", "starter = Clock()"),
-    ("ender = torch.cuda.Event(enable_timing=True)", "ender = Clock()"),
-    ("torch.cuda.synchronize()", "pass"),
-    ("print_training_details(locals(),", "report(locals(),"),
-)
-
-
-class Clock:
-    """What the peer uses of a CUDA event, on the wall; the processor's seconds are added up beside it."""
-
-    cpu = 0.0
-
-    def record(self) -> None:
-        self.wall, self.spent = time.perf_counter(), time.process_time()
-
-    def elapsed_time(self, end: Clock) -> float:
-        """Milliseconds of wall time from this to `end`."""
-        Clock.cpu += end.spent - self.spent
-        return 1e3 * (end.wall - self.wall)
-
-
-def ported(text: str) -> str:
-    """The peer's program for a processor.
-
-    Raises:
-        SystemExit: it is not the version whose lines are known here.
-    """
-    for before, after in CHANGES:
-        if before not in text:
-            raise SystemExit(f"airbench94_muon.py has changed: it no longer holds {before!r}")
-        text = text.replace(before, after)
-    return text
-
-
-def write_images(source: str, folder: Path) -> None:
-    """The images as the peer reads them: uint8 [N, 32, 32, 3] and labels, in folder/cifar10."""
-    found = open_source(source)
-    plain = Preprocessing(size=32, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
-    (folder / "cifar10").mkdir()
-    for split in ("train", "test"):
-        data: Any = load_split(found.splits[split], plain, training=False)
-        images = data.images.permute(0, 2, 3, 1).contiguous()
-        assert images.shape[1:] == (32, 32, 3), images.shape
-        torch.save({"images": images, "labels": data.labels, "classes": list(found.classes)},
-                   folder / "cifar10" / f"{split}.pt")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.airbench", description=__doc__)
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--source", help="CIFAR-10, a folder of parquet shards: train the peer on it")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings of the peer")
+    parser.add_argument("--train-only", action="store_true", help="time no steps")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16" if multiplies_bf16("cpu") else "fp32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
+    if given.precision == "bf16" and not multiplies_bf16("cpu"):
+        raise SystemExit("this processor does not multiply bf16 itself: --precision bf16 would measure its emulation")
+    if given.train_only and not given.source:
+        raise SystemExit("--train-only needs --source")
     torch.set_num_threads(given.threads)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    program = ported((given.checkout / "airbench94_muon.py").read_text(encoding="utf-8"))
+    space = loaded(given.checkout, given.precision)
     version = subprocess.run(
         ["git", "-C", str(given.checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    space: dict[str, Any] = {"__name__": "airbench94_muon", "Clock": Clock}
-    exec(compile(program, "airbench94_muon.py", "exec"), space)
-    result = {
+    made = {
         "command": shlex.join(["python", "-m", "benchmarks.airbench", "CHECKOUT", *sys.argv[2:]]), "commit": commit(),
-        "peer": {"repository": "https://github.com/KellerJordan/cifar10-airbench", "commit": version},
         "versions": {"resnets": resnets.__version__, "torch": torch.__version__}, "hardware": hardware("cpu"),
-        "threads": given.threads, "seeds": [0], "load": os.getloadavg()[0],
-        **timed(space["CifarNet"], given.rounds),
+        "threads": given.threads, "load": os.getloadavg()[0],
     }  # fmt: skip
-    print(result["training_seconds"], result["times_ours"], flush=True)
-    kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    file = RESULTS / f"{named('airbench94', given.precision)}.json"
+    peer = {"repository": "https://github.com/KellerJordan/cifar10-airbench", "commit": version}
+
+    def keep(part: str, found: dict[str, Any]) -> None:
+        kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        kept |= {"peer": peer, "precision": given.precision, part: {**made, **found}}
+        file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+    if not given.train_only:
+        steps = timed(space["CifarNet"], given.precision, given.rounds)
+        print(steps["training_seconds"], steps["times_ours"], flush=True)
+        keep("steps", {"seeds": [0], **steps})
     if given.source:
-        result |= {
-            "training": {key: result[key] for key in ("command", "commit", "load")} | trained(space, given.source)
-        }
-    elif "training" in kept:
-        result["training"] = kept["training"]
-    FILE.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        trained(space, given.source, given.seeds, given.precision, lambda runs: keep("training", {"runs": runs}))
 
 
-def timed(peer: Callable[[], nn.Module], rounds: int) -> dict[str, Any]:
+def timed(peer: Callable[[], Any], precision: str, rounds: int) -> dict[str, Any]:
     """CPU seconds an image, forward and backward, of both in turn; and of the images that each training shows."""
     spec = resnets.spec("speedrun")
     chosen = recipe("speedrun", spec)
     steps: dict[str, Callable[[], object]] = {}
     for kind in ("eager", "compiled"):
         theirs = peer()
-        theirs.reset()  # type: ignore[operator]
+        theirs.reset()
         steps[f"airbench94, {kind}"] = step(theirs, 32, BATCH, compiled=kind == "compiled")
     net = resnets.create(spec, seed=0)
     net.conv1.weight.requires_grad_(False)  # type: ignore[union-attr]
-    execution = choose_execution(device="cpu", precision="fp32", native=True)
+    execution = choose_execution(device="cpu", precision=precision, native=True)
     for name, side in (("speedrun 32", 32), ("speedrun small", round(32 * chosen.shrink))):
         steps[name] = step(net, side, chosen.batch_size, execution=execution)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -172,18 +130,28 @@ def timed(peer: Callable[[], nn.Module], rounds: int) -> dict[str, Any]:
 def step(
     net: nn.Module, side: int, batch: int, *, compiled: bool = False, execution: Execution | None = None
 ) -> Callable[[], object]:
-    """Forward and backward of one batch of noise; with an `execution` as our loop computes them."""
+    """Forward and backward of one batch of noise in the network's own precision; with an `execution` as our loop
+    computes them."""
     net = net.to(memory_format=torch.channels_last).train()
-    compute = torch.compile(net, dynamic=False) if compiled else net
+    compute: Any = torch.compile(net, dynamic=False) if compiled else net
     images = torch.randn(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
     targets = torch.arange(batch) % 10
 
-    def run() -> None:
+    def theirs() -> None:
         net.zero_grad(set_to_none=True)
-        with ours(net, execution) if execution else nullcontext():
-            functional.cross_entropy(compute(images), targets, label_smoothing=0.2).backward()  # type: ignore[operator]
+        functional.cross_entropy(compute(images), targets, label_smoothing=0.2, reduction="sum").backward()
 
-    return run
+    def mine(execution: Execution) -> None:
+        net.zero_grad(set_to_none=True)
+        with ours(net, execution):
+            with torch.autocast("cpu", execution.autocast, enabled=execution.autocast is not None):
+                logits = compute(images)
+            functional.cross_entropy(logits.float(), targets, label_smoothing=0.2).backward()
+
+    if execution:
+        return partial(mine, execution)
+    images = images.to(next(net.parameters()).dtype)
+    return theirs
 
 
 @contextmanager
@@ -191,27 +159,6 @@ def ours(net: nn.Module, execution: Execution) -> Iterator[None]:
     """A network computed as our loop does it."""
     with faster_convolutions(net, execution), fused_normalisation(net, execution):
         yield
-
-
-def trained(space: dict[str, Any], source: str) -> dict[str, Any]:
-    """The peer trained to its end: the accuracy after every epoch, and the seconds of the processor until then."""
-    curve: list[dict[str, Any]] = []
-
-    def report(variables: dict[str, Any], is_final_entry: bool) -> None:
-        row = {key: variables.get(key) for key in ("epoch", "train_acc", "val_acc", "tta_val_acc", "time_seconds")}
-        curve.append({**row, "cpu_seconds": Clock.cpu})
-        print(curve[-1], flush=True)
-
-    space["report"] = report
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        write_images(source, Path(folder))
-        os.chdir(folder)
-        torch.manual_seed(0)
-        six = space["main"](0, space["CifarNet"]().to(memory_format=torch.channels_last))
-        os.chdir(before)
-    return {"n": 1, "top1": 100 * curve[-2]["val_acc"], "top1_six_views": 100 * six, "curve": curve,
-            "cpu_seconds": curve[-2]["cpu_seconds"]}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A training whose test accuracy the README states; `words` follow `resnets train SOURCE`."""
+    """A training whose test accuracy the README states; `words` follow `resnets train SOURCE`.
+
+    The precision is always said: `auto` is another one from machine to machine.
+    """
 
     title: str
     words: tuple[str, ...]
     reference: str
+    precision: str = "fp32"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The words and the precision."""
+        return (*self.words, "--precision", self.precision)
 
 
+_IN_FP32 = {
+    "resnet20": Claim(
+        "ResNet-20, the default recipe", ("--arch", "resnet20"), "91.25 in the paper, after 182 epochs [R]"
+    ),
+    "speedrun": Claim(
+        "speedrun, a pooled residual network, 15 epochs of all 50,000",
+        ("--arch", "speedrun", "--recipe", "speedrun", "--set", "validation=0"),
+        "94.01 by airbench94 on all 50,000, six views",
+    ),
+    "preact-resnet20": Claim(
+        "Pre-activation ResNet-20, 3 epochs", ("--arch", "preact-resnet20", "--epochs", "3"), "–"
+    ),
+    "resnet18-small": Claim(
+        "ResNet-18 with the small stem, 1 epoch", ("--arch", "resnet18", "--epochs", "1"),
+        "93.02 published, 95.67 reported by kuangliu after 200 epochs",
+    ),
+    "resnet20-paper": Claim(
+        "ResNet-20, the paper's recipe", ("--arch", "resnet20", "--recipe", "paper"), "91.25 [R]"
+    ),
+    "resnet56-paper": Claim(
+        "ResNet-56, the paper's recipe", ("--arch", "resnet56", "--recipe", "paper"), "93.03 [R]"
+    ),
+}  # fmt: skip
+# `NAME-bf16` is the same training where the processor multiplies bf16.
 CLAIMS: Mapping[str, Claim] = MappingProxyType(
-    {
-        "resnet20": Claim(
-            "ResNet-20, the default recipe", ("--arch", "resnet20"), "91.25 in the paper, after 182 epochs [R]"
-        ),
-        "speedrun": Claim(
-            "speedrun, a pooled residual network, 15 epochs of all 50,000",
-            ("--arch", "speedrun", "--recipe", "speedrun", "--set", "validation=0"),
-            "94.01 by airbench94 on all 50,000, six views",
-        ),
-        "preact-resnet20": Claim(
-            "Pre-activation ResNet-20, 3 epochs", ("--arch", "preact-resnet20", "--epochs", "3"), "–"
-        ),
-        "resnet18-small": Claim(
-            "ResNet-18 with the small stem, 1 epoch", ("--arch", "resnet18", "--epochs", "1"),
-            "93.02 published, 95.67 reported by kuangliu after 200 epochs",
-        ),
-        "resnet20-paper": Claim(
-            "ResNet-20, the paper's recipe", ("--arch", "resnet20", "--recipe", "paper"), "91.25 [R]"
-        ),
-        "resnet56-paper": Claim(
-            "ResNet-56, the paper's recipe", ("--arch", "resnet56", "--recipe", "paper"), "93.03 [R]"
-        ),
-    }
-)  # fmt: skip
+    _IN_FP32 | {f"{name}-bf16": replace(_IN_FP32[name], precision="bf16") for name in ("resnet20", "speedrun")}
+)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.results import ROOT, read
+from benchmarks.markdown import machine
+from benchmarks.results import ROOT, named, ordered, read
 from resnets.pages.ink import render
 from resnets.pages.page import light
 from resnets.studies.figures import on_paper
@@ -36,8 +37,8 @@ def training(kept: Mapping[str, Any]) -> Chart:
         "timm compiled": "to timm, compiled",
     }  # fmt: skip
     found = [
-        (f"{cell['name']}, {mine} ({cell['threads']})", ratios)  # in brackets the threads
-        for cell in kept["cells"]
+        (f"{cell['name']}, {cell['precision']}, {mine} ({cell['threads']})", ratios)  # in brackets the threads
+        for cell in ordered(kept["cells"])
         for mine, ratios in cell["ratios"].items()
     ]
     lines = []
@@ -55,15 +56,17 @@ def photographs(kept: Mapping[str, Any]) -> Chart:
 
 
 def time_to_accuracy(peer: Mapping[str, Any]) -> Chart:
-    """What airbench94 and ours had learnt after so many minutes of a processor."""
+    """What airbench94 and ours had learnt after so many minutes of a processor, of each the first seed."""
     lines = []
+    precision = peer["precision"]
     if trained := peer.get("training"):
-        curve = [row for row in trained["curve"] if isinstance(row["epoch"], int)]
+        first = trained["runs"][0]
+        curve = [row for row in first["curve"] if isinstance(row["epoch"], int)]
         minutes = [row["cpu_seconds"] / 60 for row in curve]
         lines.append(Line("airbench94, test images", minutes, [100 * row["val_acc"] for row in curve], group="peer"))
-        lines.append(Line("airbench94, six views", minutes[-1:], [trained["top1_six_views"]], group="peer"))
+        lines.append(Line("airbench94, six views", minutes[-1:], [first["top1_six_views"]], group="peer"))
     for name in ("speedrun", "resnet20"):
-        kept = read(f"accuracy-{name}") or {}
+        kept = read(f"accuracy-{named(name, precision)}") or {}
         if not kept.get("curves"):
             continue
         # Of the wall, in the run's own proportion: only the sum of the processor's seconds is kept.
@@ -75,19 +78,22 @@ def time_to_accuracy(peer: Mapping[str, Any]) -> Chart:
         lines.append(Line(f"{name}, {split}", minutes, [row[key] for row in curve], group=group, dashed=not held_out))
         ends = {"test images": "test_top1", "six views": "test_top1_six_views"}
         lines += [Line(f"{name}, {words}", minutes[-1:], kept[key][:1], group=group) for words, key in ends.items()]
+    on = machine(trained or peer["steps"])
     return Chart(
-        "time-to-accuracy", "CIFAR-10: accuracy by minutes of a processor", "", "CPU minutes of training",
-        "top-1 %", "points", lines,
+        named("time-to-accuracy", precision), f"CIFAR-10 in {precision}, {on}: accuracy by minutes of a processor", "",
+        "CPU minutes of training", "top-1 %", "points", lines,
     )  # fmt: skip
 
 
-SOURCES = MappingProxyType({"time-to-accuracy": "airbench94"})  # plots whose file has another name
+# Plots whose file has another name.
+SOURCES = MappingProxyType({"time-to-accuracy": "airbench94", "time-to-accuracy-bf16": "airbench94-bf16"})
 PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Chart]] = MappingProxyType(
     {
         "inference": inference,
         "training": training,
         "photographs": photographs,
         "time-to-accuracy": time_to_accuracy,
+        "time-to-accuracy-bf16": time_to_accuracy,
     }
 )
 
@@ -104,9 +110,10 @@ def source(name: str) -> Any:
 
 
 def picture(name: str) -> str:
-    """The line of Markdown that shows a section's plot; empty for a section without one."""
-    made = name in PLOTS and source(name) is not None
-    return f"![{PLOTS[name](source(name)).title}](benchmarks/{name}.svg)\n\n" if made else ""
+    """The lines of Markdown that show a section's plots, one a precision; empty for a section without one."""
+    found = [(each, source(each)) for each in (name, named(name, "bf16")) if each in PLOTS]
+    lines = [f"![{PLOTS[each](kept).title}](benchmarks/{each}.svg)\n" for each, kept in found if kept is not None]
+    return "\n".join([*lines, ""]) if lines else ""
 
 
 def write_plots() -> None:

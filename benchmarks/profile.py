@@ -2,9 +2,9 @@
 
 The contestants of benchmarks/training.py (torchvision's reference style, timm's fastest settings, ours) take turns,
 each in a process of its own: one step timed, one under torch's profiler, whose self times are added up by kind.
-Besides, every convolution of the network alone, forward and backward, the least time of its layouts: a step is its
-convolutions and more, so the reference's step by these is the most that a step with these convolutions can gain.
-benchmarks/results/training-profile.json has every round.
+Besides, every convolution of the network alone in that precision, forward and backward, the least time of its layouts
+(bare.py): a step is its convolutions and more, so the reference's step by these is the most that a step with these
+convolutions can gain. In bf16 the reference is fp32 as ever. benchmarks/results/training-profile.json has every round.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 from torch.profiler import ProfilerActivity, record_function
 
+from benchmarks.bare import bare
 from benchmarks.results import RESULTS, ROOT, commit, read
-from benchmarks.steps import CASES, LAST, PLAIN, Case, Step, ours, reference, small, timms
-from benchmarks.training import SEEDS, ask
+from benchmarks.steps import CASES, Case, Step, ours, reference, timms
+from benchmarks.training import LONG, SEEDS, ask
+from resnets.evaluation.device import multiplies_bf16
 from resnets.models.allocator import keeping_freed
-from resnets.training import loop, products, step, winograd
+from resnets.training import loop, step
 from resnets.training.folder import hardware
 
 FILE = RESULTS / "training-profile.json"
@@ -69,14 +69,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of all but the reference")
     parser.add_argument("--eager", action="store_true", help="without what is compiled, which takes minutes")
     parser.add_argument("--shrink", type=int, default=1, help="divide every batch by this")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.precision == "bf16" and not multiplies_bf16("cpu"):
+        raise SystemExit("this processor does not multiply bf16 itself: --precision bf16 would measure its emulation")
     torch.set_num_threads(1)
     cases = [Case(name, max(2, CASES[name].batch // given.shrink), CASES[name].side) for name in given.networks]
     if given.contestant:
-        serve(given.contestant, cases[0])
+        serve(given.contestant, cases[0], given.precision)
         return
     cells = json.loads(FILE.read_text(encoding="utf-8"))["cells"] if FILE.exists() else []
     for case in cases:
@@ -85,31 +88,33 @@ def main() -> None:
             "versions": {"python": sys.version.split()[0], "torch": torch.__version__}, "hardware": hardware("cpu"),
             "load": os.getloadavg(), "seeds": SEEDS,
         }  # fmt: skip
-        cell = {**asdict(case), **made, **measured(case, given)}
-        cells = [old for old in cells if old["name"] != case.name] + [cell]
-        FILE.write_text(json.dumps({"cells": cells}, indent=1) + "\n", encoding="utf-8")
+        cell = {**asdict(case), "precision": given.precision, **made, **measured(case, given)}
+        print(cell["steps"], cell["bare"], flush=True)
+        if given.shrink == 1:
+            kind = (case.name, given.precision)
+            cells = [old for old in cells if (old["name"], old["precision"]) != kind] + [cell]
+            FILE.write_text(json.dumps({"cells": cells}, indent=1) + "\n", encoding="utf-8")
 
 
-def fastest_timm(name: str) -> str:
+def fastest_timm(name: str, precision: str) -> str:
     """The faster of timm's settings for a network, by what benchmarks/training.py recorded."""
-    cells = [cell for cell in (read("training") or {"cells": []})["cells"] if cell["name"] == name]
+    cells = (read("training") or {"cells": []})["cells"]
+    cells = [cell for cell in cells if (cell["name"], cell["precision"]) == (name, precision)]
     found = {key: value["wall"] for cell in cells for key, value in cell["seconds"].items() if key.startswith("timm")}
     return min(found, key=lambda key: statistics.median(found[key]), default="timm")
 
 
 def measured(case: Case, given: argparse.Namespace) -> dict[str, Any]:
     """CPU seconds of a step and the share of every kind, in every round, and the bare convolutions'."""
-    ones = (
-        ["reference", "timm", "ours"]
-        if given.eager
-        else ["reference", fastest_timm(case.name), "ours", "ours compiled"]
-    )
+    ones = ["reference", "timm" if given.eager else fastest_timm(case.name, given.precision), "ours"]
+    ones += [LONG] if not given.eager and given.precision == "fp32" else []
     running, rounds = {}, {key: [] for key in (*ones, BARE)}
     try:
         for key in rounds:
             words = [sys.executable, "-m", "benchmarks.profile", "--contestant", key, "--networks", case.name]
+            words += ["--precision", given.precision, "--shrink", str(given.shrink)]
             running[key] = subprocess.Popen(
-                [*words, "--shrink", str(given.shrink)], cwd=ROOT, text=True, stdin=subprocess.PIPE,
+                words, cwd=ROOT, text=True, stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             ask(running[key])
@@ -128,7 +133,7 @@ def measured(case: Case, given: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def serve(name: str, case: Case) -> None:
+def serve(name: str, case: Case, precision: str) -> None:
     """Be a contestant: say when warm; then, for every line, the CPU seconds of a step and its shares by kind."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -137,10 +142,10 @@ def serve(name: str, case: Case) -> None:
     compiled = name.endswith(" compiled")
     with keeping_freed(name.startswith("ours") or name == BARE):
         if name == BARE:
-            answer: Callable[[], Iterable[float]] = bare(case)
+            answer: Callable[[], Iterable[float]] = bare(case, precision)
         else:
-            run = ours(case, compiled=compiled) if name.startswith("ours") else None
-            run = run or (reference(case) if name == "reference" else timms(case, "fp32", compiled=compiled))
+            run = ours(case, precision, compiled=compiled) if name.startswith("ours") else None
+            run = run or (reference(case) if name == "reference" else timms(case, precision, compiled=compiled))
             run(), run()
             answer = lambda: profiled(run)  # noqa: E731
         print(0, flush=True)
@@ -192,58 +197,6 @@ def kind_of(event: Any) -> str:
             if name.startswith(start):
                 return kind
     return next((kind for part, kind in INNER.items() if part in names[0]), "other")
-
-
-def bare(case: Case) -> Callable[[], list[float]]:
-    """Measures CPU seconds of all convolutions of a network alone: by oneDNN, and each in the way that takes least."""
-    found: Counter[tuple[int, ...]] = Counter()
-    net = small(case)
-    for part in net.modules():
-        if isinstance(part, nn.Conv2d):
-            part.register_forward_hook(lambda layer, args, _: found.update([(
-                layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0], args[0].shape[-1]
-            )]))  # fmt: skip
-    with torch.no_grad():
-        net(torch.zeros(2, 3, case.side, case.side))
-
-    def measure() -> list[float]:
-        totals = [0.0, 0.0]
-        for (inputs, outputs, kernel, stride, side), times in found.items():
-            ways = [(functional.conv2d, PLAIN), (functional.conv2d, LAST)]
-            layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-            ways += [(by_products, LAST)] if products.gains(layer) else []
-            ways += [(by_winograd, LAST)] if winograd.suits(layer) and winograd.kernels() else []
-            seconds = []
-            for way, layout in ways:
-                x = torch.randn(case.batch, inputs, side, side).contiguous(memory_format=layout)
-                weight = torch.randn(outputs, inputs, kernel, kernel).contiguous(memory_format=layout)
-                x.requires_grad_(inputs > 3), weight.requires_grad_()
-                gradient = torch.ones_like(way(x, weight, None, stride, kernel // 2))
-                seconds.append(least_of_two(way, x, weight, gradient, stride))
-            totals[0] += times * min(seconds[:2])
-            totals[1] += times * min(seconds)
-        return totals
-
-    return measure
-
-
-def by_products(x: Tensor, weight: Tensor, bias: None, stride: int, padding: int) -> Tensor:
-    return products.convolved(x, weight, bias, stride=stride)
-
-
-def by_winograd(x: Tensor, weight: Tensor, bias: None, stride: int, padding: int) -> Tensor:
-    return winograd.convolved(x, weight, bias)
-
-
-def least_of_two(way: Callable[..., Tensor], x: Tensor, weight: Tensor, gradient: Tensor, stride: int) -> float:
-    """CPU seconds of a convolution forward and backward."""
-    found = []
-    for _ in range(2):
-        began = time.process_time()
-        made = way(x, weight, None, stride, weight.shape[-1] // 2)
-        torch.autograd.grad(made, [part for part in (x, weight) if part.requires_grad], gradient)
-        found.append(time.process_time() - began)
-    return min(found)
 
 
 if __name__ == "__main__":

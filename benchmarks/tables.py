@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import learnt, residuals, studies, suspects
+from benchmarks import learnt, markdown, residuals, studies, suspects
 from benchmarks.plots import picture, write_plots
 from benchmarks.results import ROOT, read_results
 from benchmarks.sections import SECTIONS
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEAD = (
-    "| CIFAR-10 | parameters | epochs of training images | test top-1 % | n | training, CPU minutes | elsewhere |\n"
-    "| --- | --- | --- | --- | --- | --- | --- |"
+    "| CIFAR-10 | parameters | epochs of training images | precision | test top-1 % | n | training, CPU minutes |"
+    " wall minutes | threads, machine | elsewhere |"
 )
 
 
@@ -21,21 +21,19 @@ def table() -> str:
     results = read_results()
     if not results:
         return "Nothing is recorded yet."
-    rows = [_row(result) for result in results]
-    commands = [f"python -m benchmarks accuracy {result['claim']}" for result in results]
-    return "\n".join([HEAD, *rows, "", "Made by:", "", *(f"    {command}" for command in commands)])
+    commands = [f"    {result['command']}" for result in results]
+    return "\n".join([markdown.table(HEAD, map(_row, results)), "", "Made by:", "", *commands])
 
 
 def _row(result: dict[str, Any]) -> str:
     recipe = result["recipe"]
     length = f"{recipe['iterations']:,} steps" if recipe["iterations"] else str(recipe["epochs"])
     length += f" of {result['source']['splits']['train']:,}"
-    spread = f" ± {result['test_top1_deviation']:.2f}" if result["test_top1_deviation"] is not None else ""
-    minutes = sum(result["cpu_seconds"]) / len(result["cpu_seconds"]) / 60
-    device = result["hardware"].get("gpu", f"{minutes:.0f}")
+    cpu, wall = (markdown.minutes(result[key]) for key in ("cpu_seconds", "train_seconds"))
     return (
-        f"| {result['title']} | {result['parameters']:,} | {length} | {result['test_top1_mean']:.2f}{spread} |"
-        f" {result['n']} | {device} | {result['reference']} |"
+        f"| {result['title']} | {result['parameters']:,} | {length} | {result['precision']} |"
+        f" {markdown.spread(result['test_top1'])} | {result['n']} | {cpu} | {wall} |"
+        f" {result['hardware']['threads']}, {markdown.machine(result)} | {result['reference']} |"
     )
 
 

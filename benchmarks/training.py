@@ -1,12 +1,12 @@
 """`python -m benchmarks.training`: a training step of ours against what others run, on this processor.
 
-Contestants of one network, batch and arithmetic run in turn, round after round, each in a process of its own:
-torchvision's reference style (eager, fp32, NCHW, its SGD), timm's settings (its optimiser, channels_last, compiled or
-not) and ours as `resnets train` runs it, compiled as in a long run and not as in a short one. Ours makes its batches
-from uint8 images in memory, augmented; the others are given one ready batch. torchvision and timm bring their own
-ResNet-50; they have no ResNet for 32 pixels, so there they are given our module. Besides: what the loop and the data
-add to a bare step, and the machine's peak, which no step can pass. benchmarks/results/training.json has every round.
-Peers that are not installed are named as absent.
+Contestants of one network, batch and precision run in turn, round after round, each in a process of its own:
+torchvision's reference style (eager, fp32 whatever the precision, NCHW, its SGD), timm's settings (its optimiser,
+channels_last, compiled or not, in bf16 its autocast) and ours as `resnets train` runs it: as in a short run and, in
+fp32, compiled as in a long one. Ours makes its batches from uint8 images in memory, augmented; the others are given one
+ready batch. torchvision and timm bring their own ResNet-50; they have no ResNet for 32 pixels, so there they are given
+our module. Besides: what the loop and the data add to a bare step, and the machine's peak in that precision, which no
+step can pass. benchmarks/results/training.json has every round. Peers that are not installed are named as absent.
 """
 
 from __future__ import annotations
@@ -37,8 +37,15 @@ from resnets.models.allocator import keeping_freed
 from resnets.training.folder import hardware
 
 FILE = RESULTS / "training.json"
+LONG = "ours compiled"
 SEEDS = {"weights": 0, "images": 0, "order": 0}
-PEERS = {"reference": "torchvision", "timm": "timm", "timm compiled": "timm", "ours": None, "ours compiled": None}
+PEERS: dict[str, str | None] = {
+    "reference": "torchvision",
+    "timm": "timm",
+    "timm compiled": "timm",
+    "ours": None,
+    LONG: None,
+}
 
 
 def main() -> None:
@@ -57,8 +64,9 @@ def main() -> None:
         torch.set_num_threads(given.threads[0])
         serve(given.contestant, cases[0], given.precision)
         return
-    found = [name for name, package in PEERS.items() if package is None or importlib.util.find_spec(package)]
-    absent = sorted(set(PEERS) - set(found))
+    wanted = contestants(given.precision)
+    found = [name for name in wanted if PEERS[name] is None or importlib.util.find_spec(PEERS[name])]
+    absent = sorted(set(wanted) - set(found))
     if absent:
         print(f"not installed, so not measured: {', '.join(absent)}", flush=True)
     made: dict[str, Any] = {
@@ -73,20 +81,29 @@ def main() -> None:
         torch.set_num_threads(threads)
         for case in cases:
             key = {**asdict(case), "threads": threads, "precision": given.precision}
-            cell = {**key, **made, **compared(case, found, threads, given), "shares": shares(case), **bound(case)}
-            print(case.name, threads, "threads:", json.dumps(cell["ratios"]), json.dumps(cell["shares"]), flush=True)
+            cell = {
+                **key, **made, **compared(case, found, threads, given), "shares": shares(case, given.precision),
+                **bound(case, given.precision),
+            }  # fmt: skip
+            words = f"{case.name}, {given.precision}, {threads} threads:"
+            print(words, json.dumps(cell["ratios"]), json.dumps(cell["shares"]), flush=True)
             if given.shrink == 1:  # what is measured anew replaces what there was of the same kind
                 cells = [old for old in cells if any(old[name] != value for name, value in key.items())] + [cell]
                 RESULTS.mkdir(parents=True, exist_ok=True)
                 FILE.write_text(json.dumps({"cells": cells}, indent=1) + "\n", encoding="utf-8")
 
 
-def compared(case: Case, contestants: list[str], threads: int, given: argparse.Namespace) -> dict[str, Any]:
+def contestants(precision: str) -> list[str]:
+    """Who takes part: in bf16 nothing of ours is compiled on a processor, however long the run (choose_execution)."""
+    return [name for name in PEERS if name != LONG or precision == "fp32"]
+
+
+def compared(case: Case, names: list[str], threads: int, given: argparse.Namespace) -> dict[str, Any]:
     """Seconds a step of every contestant in every round, and the ratios to ours."""
     running: dict[str, subprocess.Popen[str]] = {}
-    seconds: dict[str, dict[str, list[float]]] = {key: {"cpu": [], "wall": []} for key in contestants}
+    seconds: dict[str, dict[str, list[float]]] = {key: {"cpu": [], "wall": []} for key in names}
     try:
-        for key in contestants:  # all at once: they compile meanwhile, untimed
+        for key in names:  # all at once: they compile meanwhile, untimed
             words = [sys.executable, "-m", "benchmarks.training", "--contestant", key, "--networks", case.name]
             words += ["--threads", threads, "--precision", given.precision, "--shrink", given.shrink]
             running[key] = subprocess.Popen(
@@ -96,7 +113,7 @@ def compared(case: Case, contestants: list[str], threads: int, given: argparse.N
             ask(process)
         steps = max(1, round(2.0 / ask(running["ours"], 1)[0]))  # about two seconds of each in every round
         for number in range(given.rounds):
-            for key in contestants[number % len(contestants) :] + contestants[: number % len(contestants)]:
+            for key in names[number % len(names) :] + names[: number % len(names)]:
                 for kind, spent in zip(("wall", "cpu"), ask(running[key], steps), strict=True):
                     seconds[key][kind].append(spent)
     finally:
@@ -110,14 +127,15 @@ def compared(case: Case, contestants: list[str], threads: int, given: argparse.N
     }}  # fmt: skip
 
 
-def bound(case: Case) -> dict[str, float]:
+def bound(case: Case, precision: str) -> dict[str, float]:
     """What a step multiplies and adds (forward once, backward twice), and how much of that the machine does a second.
 
-    The peak is that of a large fp32 matrix product on as many threads: no step without other algorithms is faster.
+    The peak is that of a large matrix product of the precision on as many threads: no step without other algorithms is
+    faster.
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         small(case)(torch.zeros(1, 3, case.side, case.side))
-    return {"operations": 3 * case.batch * counter.get_total_flops(), "peak": speed.matrix_peak("fp32")}
+    return {"operations": 3 * case.batch * counter.get_total_flops(), "peak": speed.matrix_peak(precision)}
 
 
 def ask(process: subprocess.Popen[str], steps: int | None = None) -> list[float]:
@@ -155,16 +173,16 @@ def serve(name: str, case: Case, precision: str) -> None:
             print((time.perf_counter() - wall) / int(line), (time.process_time() - cpu) / int(line), flush=True)
 
 
-def shares(case: Case, steps: int = 20) -> dict[str, float]:
+def shares(case: Case, precision: str, steps: int = 20) -> dict[str, float]:
     """Percent of a bare step (forward, backward, fused SGD) that the loop, and that data and augmentation, add.
 
     A step of all that is measured against one of a network that does nothing, so that a few milliseconds are not the
     difference of two times a hundred times as long.
     """
-    state, recipe, data, preprocessing, execution = setting(case)
-    bare = least(plain_step(state.net, state.optimisers[0], case, execution.memory_format), 3)
+    state, recipe, data, preprocessing, execution = setting(case, precision)
+    bare = least(plain_step(state.net, state.optimisers[0], case, execution.memory_format, precision), 3)
     state.net.forward = nothing(state.net)  # type: ignore[method-assign]
-    empty = least(plain_step(state.net, state.optimisers[0], case, execution.memory_format), steps)
+    empty = least(plain_step(state.net, state.optimisers[0], case, execution.memory_format, precision), steps)
     batches = iter(())
 
     def make() -> object:
@@ -179,7 +197,7 @@ def shares(case: Case, steps: int = 20) -> dict[str, float]:
         return made
 
     made = least(make, steps)
-    looped = least(ours(case, stub=True), steps)
+    looped = least(ours(case, precision, stub=True), steps)
     return {
         "bare_seconds": bare, "loop_percent": round(100 * (looped - empty - made) / bare, 3),
         "data_percent": round(100 * made / bare, 3),
