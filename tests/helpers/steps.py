@@ -11,13 +11,13 @@ from resnets.training.checkpoint import State
 from resnets.training.optimiser import make_optimisers
 
 
-def three_steps(execution) -> Iterator[tuple[float, torch.nn.Module]]:
-    """The loss after each record of `fit`, and the network, which is resnet8 on 24 images of 8 pixels."""
-    pictures = torch.randint(0, 256, (24, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+def three_steps(execution, name: str = "resnet8", side: int = 8) -> Iterator[tuple[float, torch.nn.Module]]:
+    """The loss after each record of `fit`, and the network, which sees 24 images of `side` pixels."""
+    pictures = torch.randint(0, 256, (24, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     data = Packed(images=pictures, labels=torch.arange(24) % 3, names=tuple(map(str, range(24))))
-    preprocessing = Preprocessing(size=8, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    preprocessing = Preprocessing(size=side, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
     recipe = Recipe(epochs=1, batch_size=8, optimiser="sgd", learning_rate=0.05, warmup=0.0, schedule="constant")
-    net = create("resnet8", num_classes=3, seed=0).to(memory_format=torch.channels_last)
+    net = create(name, num_classes=3, seed=0).to(memory_format=torch.channels_last)
     state = State(net, make_optimisers(net, net.spec, recipe))
     for record in fit(
         state, data=data, preprocessing=preprocessing, recipe=recipe, seed=0, num_classes=3, execution=execution

@@ -49,7 +49,7 @@ def test_it_is_the_gradient_of_the_convolution(count, inputs, outputs, height, w
     assert error(found, exact(x, weight, gradient, stride)) < 1e-6
 
 
-# Sums that do not fit the second cache; maps of many pieces; rows longer than a piece would be; fewer tiles than threads.
+# Sums larger than the second cache; maps of many pieces; rows longer than a piece would be; fewer tiles than threads.
 @needs_tiles
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", [

@@ -9,7 +9,7 @@ from torch import nn
 
 from resnets.models import create
 from resnets.models.segments import pieces
-from resnets.training import choose_execution, normalised
+from resnets.training import choose_execution, normalised, pooled
 from resnets.training.fusing import fused_normalisation
 
 PLAIN = choose_execution(device="cpu", precision="fp32")
@@ -75,7 +75,8 @@ def compared(name, calls, **changes):
         ("resnet8", {"ordering": "relu-before-addition"}, "r" + 3 * "rr"),
         ("resnet8", {"shortcut": "scaling"}, "r" + 3 * "rn"),
         ("resnet8", {"norm": "group"}, ""),
-        ("resnet8", {"widths": (16, 24, 32)}, "r" + 2 * "ra"),
+        ("resnet8", {"widths": (16, 20, 32)}, "r" + 2 * "ra"),
+        ("resnet8", {"widths": (16, 24, 32)}, "r" + 3 * "ra"),
         ("plain8", {}, "r" + 3 * "rr"),
         ("resnet8", {"stem": "deep", "stem_width": 32, "shortcut": "B"}, "rrr" + 3 * "rna"),
     ],
@@ -85,8 +86,8 @@ def test_what_is_fused_and_that_nothing_else_changes(name, changes, fused, calls
     assert found == fused
 
 
-def trained(execution):
-    *_, (_, net) = made = [*three_steps(execution)]
+def trained(execution, **kind):
+    *_, (_, net) = made = [*three_steps(execution, **kind)]
     assert overridden(net) == []
     return [*(torch.tensor(loss) for loss, _ in made), *net.parameters(), *net.buffers()]
 
@@ -117,6 +118,29 @@ def test_in_bf16_the_same_layers_are_fused_and_nothing_but_rounding_changes(call
     off = [sum(float((a - b).norm() / (b.norm() + 1e-3)) for a, b in zip(found, exact, strict=True))
            for found in (fused, plain)]  # fmt: skip
     assert off[0] <= 1.3 * off[1]  # rounded less often
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_max_pooling_in_training_is_the_kernels_and_nothing_changes(precision, monkeypatch):
+    shapes, real, execution = [], pooled.pooled, replace(FUSED, precision=precision)
+    monkeypatch.setattr(pooled, "pooled", lambda x: shapes.append(tuple(x.shape[1:])) or real(x))
+    found = trained(execution, name="speedrun", side=14)
+    assert shapes == 3 * [(64, 13, 13), (256, 6, 6), (256, 3, 3)]
+    monkeypatch.setattr(pooled, "suits", lambda pool, x: False)
+    wanted = trained(execution, name="speedrun", side=14)
+    assert len(shapes) == 9
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, wanted, strict=True))
+
+
+def test_max_pooling_without_gradients_and_hooks_on_it_stay_torchs():
+    net, seen = nn.Sequential(nn.Conv2d(3, 16, 1), nn.MaxPool2d(2)), []
+    net[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with fused_normalisation(net, FUSED):
+        assert "Pooled" in type(net(images()).grad_fn).__name__
+        with torch.no_grad():
+            assert net(images()).grad_fn is None
+    assert len(seen) == 2 and torch.equal(*seen)
+    assert overridden(net) == [] and "MaxPool" in type(net(images()).grad_fn).__name__
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""Batch normalisations of a network that are computed with the addition and the ReLU after them, while it is trained
-on a processor in fp32 or bf16.
+"""Batch normalisations of a network that are computed with the addition and the ReLU after them, and its max pooling,
+while it is trained on a processor in fp32 or bf16.
 
 Every call decides anew: what has hooks, is no batch normalisation in training, or wants no gradient, runs as it is.
 """
@@ -17,14 +17,15 @@ from torch.nn.modules import module as everywhere
 from resnets.models.network import ResNet
 from resnets.models.shortcuts import Addition
 from resnets.models.units import Unit
-from resnets.training import normalised
+from resnets.training import normalised, pooled
 from resnets.training.device import Execution
 from resnets.training.kernels import CHANNELS
 
 
 @contextlib.contextmanager
 def fused_normalisation(net: nn.Module, execution: Execution) -> Iterator[None]:
-    """Within it, batch normalisations of `net` in training are computed with what follows them (normalised.py).
+    """Within it, batch normalisations of `net` in training are computed with what follows them (normalised.py),
+    and max pooling by pooled.py.
 
     Not in compiled networks: torch's compiler joins such passes by itself. After it they are torch's own again.
     """
@@ -52,6 +53,8 @@ def _override(module: nn.Module) -> dict[str, partial[Tensor]]:
     ways: dict[str, partial[Tensor]] = {}
     if type(module) is nn.BatchNorm2d:
         ways["forward"] = partial(_alone, module)
+    elif type(module) is nn.MaxPool2d:
+        ways["forward"] = partial(_pool, module)
     elif type(module) is nn.Sequential:
         ways["forward"] = partial(_chain, module)
     elif type(module) is Unit and not {"forward", "run", "residual", "shortcut"} & module.__dict__.keys():
@@ -68,6 +71,10 @@ def _override(module: nn.Module) -> dict[str, partial[Tensor]]:
 
 def _alone(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     return normalised.normalised(norm, x) if normalised.suits(norm, x) else nn.BatchNorm2d.forward(norm, x)
+
+
+def _pool(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
+    return pooled.pooled(x) if pooled.suits(pool, x) else nn.MaxPool2d.forward(pool, x)
 
 
 def _chain(given: Iterable[nn.Module], x: Tensor) -> Tensor:

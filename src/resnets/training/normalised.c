@@ -6,8 +6,8 @@
 // It is bound by memory, so each array is passed over as seldom as can be: once for a channel's sums, once to write.
 // The second time it is passed over backwards, from the end that the caches still hold.
 //
-// Images are [rows, C], C a multiple of 16, and are read as lines of `width` numbers, the least multiple of C that is
-// one of GROUP too: a line's columns are channels 0 to C - 1, over and over. The work of a thread depends on the number
+// Images are [rows, C], rows*C a multiple of LANES, and are read as lines of `width` numbers, the least multiple of C that
+// is one of GROUP too: a line's columns are channels 0 to C - 1, over and over. The work of a thread depends on the number
 // of threads alone, so that the same call gives the same bits.
 #include <math.h>
 #ifdef _OPENMP

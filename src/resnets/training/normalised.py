@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnets.training.kernels import CHANNELS, compiled, last, readable, scratch
+from resnets.training.kernels import compiled, last, readable, scratch
 
+_CHANNELS = 8  # channels are multiples of it
+_NUMBERS = 16  # and all numbers of images of this: what a vector of AVX-512 reads at the end
 _MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
 
 
@@ -26,11 +28,12 @@ def kernels(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
 
 
 def suits(norm: nn.Module, x: Tensor) -> bool:
-    """Whether this is a batch normalisation in training, of channels in sixteens, whose gradients will be asked for."""
+    """Whether this is a batch normalisation in training, of channels in eights, whose gradients will be asked for."""
     return (
-        type(norm) is nn.BatchNorm2d and norm.training and not norm.num_features % CHANNELS
+        type(norm) is nn.BatchNorm2d and norm.training and not norm.num_features % _CHANNELS
         and torch.is_grad_enabled() and not torch.compiler.is_compiling()  # its tensors have no memory
         and x.dim() == 4 and x.shape[1] == norm.num_features and x.numel() > norm.num_features
+        and not x.numel() % _NUMBERS
         and x.dtype in _MACROS and readable(x, x.dtype) and kernels(x.dtype) is not None
         and all(readable(part) and (part is None or part.is_contiguous())
                 for part in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
