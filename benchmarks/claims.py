@@ -48,8 +48,7 @@ _IN_FP32 = {
         "ResNet-56, the paper's recipe", ("--arch", "resnet56", "--recipe", "paper"), "93.03 [R]"
     ),
 }  # fmt: skip
-# Where the processor multiplies bf16, and longer, since it takes less: within a quarter of an hour of two cores, and within
-# airbench94's time.
+# Where the processor multiplies bf16: longer, within a quarter of an hour of two cores and within airbench94's time.
 _IN_BF16 = {
     "resnet20-bf16": Claim(
         "ResNet-20, the default recipe for 40 epochs", ("--arch", "resnet20", "--epochs", "40"),
