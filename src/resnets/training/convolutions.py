@@ -39,7 +39,7 @@ def faster_convolutions(net: nn.Module, execution: Execution) -> Iterator[None]:
 def _way(module: nn.Conv2d, execution: Execution) -> Any:
     stride = module.stride[0]
     if execution.precision == "bf16":
-        tiles = execution.native and filters.kernels() is not None and filters.suits(module)
+        tiles = execution.tiles and filters.kernels() is not None and filters.suits(module)
         return partial(filters.convolved, stride=stride) if tiles else None
     if execution.precision != "fp32":
         return None

@@ -15,7 +15,7 @@ from resnets.data import Packed, Rows, Streamed, free_memory
 from resnets.errors import InputError
 from resnets.evaluation import pick_device
 from resnets.evaluation.device import multiplies_bf16
-from resnets.training import normalised, winograd
+from resnets.training import filters, normalised, winograd
 from resnets.training.memory import LOW_COST, MEMORIES, activation_bytes, can_recompute
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -35,6 +35,7 @@ class Execution:
     deterministic: bool
     memory: str = "normal"  # `low`: what the units keep for the backward pass is dropped and computed again
     native: bool = False  # convolutions and normalisations by C kernels, otherwise rounded (winograd.py, normalised.py)
+    tiles: bool = False  # and in bf16 filters' gradients by the tile multiplier (filters.py)
     captured: bool = False  # whole steps are recorded, and launched at once (captured.py)
 
     @property
@@ -74,7 +75,7 @@ def choose_execution(
         products: some of its convolutions are computed as matrix products on a processor (products.py): networks that
             wide are slower compiled there (docs/LOG.md).
         native: it has layers that our C kernels compute, where a processor has a compiler and AVX2: in fp32 its
-            convolutions and normalisations, in bf16 the latter.
+            convolutions and normalisations, in bf16 the latter and, with AMX, filters' gradients.
         draws: the network draws numbers (dropout), which torch refuses on a GPU after a recording that failed.
 
     Raises:
@@ -92,11 +93,12 @@ def choose_execution(
         raise InputError("precision fp16 needs a GPU; on a processor use bf16 or fp32")
     compiler = any(shutil.which(command) for command in ("g++", "clang++", "c++"))
     pays = compiler and (kind == "cuda" or (kind == "cpu" and precision == "fp32" and not products))
+    native = native and kind == "cpu" and _has_kernels(precision)
     return Execution(
         device=str(place), precision=precision, channels_last=spatial and kind in ("cpu", "cuda"),
         compiled=spatial and pays and steps >= COMPILE_STEPS * units and not deterministic and memory == "normal",
         deterministic=deterministic, memory=memory,
-        native=native and kind == "cpu" and _has_kernels(precision),
+        native=native, tiles=native and precision == "bf16" and filters.kernels() is not None,
         # fp16's scaler decides on the host, and what is computed twice sets the generators back.
         captured=kind == "cuda" and precision != "fp16" and memory == "normal" and not deterministic and not draws,
     )  # fmt: skip

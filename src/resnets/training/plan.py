@@ -166,7 +166,8 @@ def make_plan(
         "deterministic": deterministic, "precision": execution.precision,
         "execution": {
             "device": execution.device, "channels_last": execution.channels_last, "compiled": execution.compiled,
-            "memory": execution.memory, "native": execution.native, "captured": execution.captured,
+            "memory": execution.memory, "native": execution.native,
+            "tiles": execution.tiles, "captured": execution.captured,
         },
         "parameters": sum(weight.numel() for weight in shadow.parameters()),
         "command": folder.command(), "versions": folder.versions(), "hardware": folder.hardware(execution.device),

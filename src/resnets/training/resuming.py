@@ -34,9 +34,10 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
         source, prepared, recipe, recorded["skip_unreadable"], recorded["packed"], recorded.get("kept_side")
     )
     _check_skipped(path, recorded, loaded)
-    execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
     # Refuses a device that is gone; without a compiler there are no kernels of ours.
-    now = choose_execution(device=execution.device, precision=execution.precision, native=execution.native)
+    now = choose_execution(device=facts["device"], precision=info["precision"], native=facts.get("native", False))
+    facts = {"tiles": now.tiles, **facts}  # not in older runs
+    execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
     notes = lost_cache_notes(loaded["train"])
     if execution.native and not now.native:
         if execution.deterministic:
@@ -44,8 +45,16 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
                 f"{path}: cannot be resumed bit for bit: it began with kernels that were compiled, and there is no C"
                 " compiler here any more; install gcc or clang"
             )
-        execution, info = replace(execution, native=False), {**info, "execution": {**facts, "native": False}}
         notes += ("no C compiler here any more: it goes on by torch's own convolutions, rounded otherwise",)
+    elif execution.tiles and not now.tiles:
+        if execution.deterministic:
+            raise InputError(
+                f"{path}: cannot be resumed bit for bit: it began with the tile multiplier (AMX), which a run cannot"
+                " use here"
+            )
+        notes += ("no tile multiplier (AMX) here: it goes on with torch's own filters' gradients, rounded otherwise",)
+    kept = {name: getattr(execution, name) and getattr(now, name) for name in ("native", "tiles")}
+    execution, info = replace(execution, **kept), {**info, "execution": {**facts, **kept}}
     return Plan(
         path, source, NetworkSpec.from_dict(info["spec"]), recipe, prepared, execution,
         info["seed"], workers_for(workers, loaded["train"]), learnt(loaded["train"], targets),
