@@ -70,7 +70,7 @@ def test_smaller_vectors_give_the_same_bits(tmp_path, monkeypatch):
     assert wide is not None
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", "cc -mno-avx512f")
-    narrow = dataclasses.replace(wide, function=native._library.__wrapped__(kernels._SOURCE).crop)
+    narrow = dataclasses.replace(wide, function=native._library.__wrapped__(kernels._SOURCE, ()).crop)
     narrow.function.argtypes = wide.function.argtypes
     for seed, (width, height) in enumerate([(300, 211), (47, 90), (301, 500), (3, 2)]):
         part, flips, last = [cut_out(seed, width, height)], [seed % 2 == 0], seed > 1

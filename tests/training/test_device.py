@@ -21,6 +21,7 @@ def test_bf16_only_where_the_processor_multiplies_it(monkeypatch):
         monkeypatch.setattr(room, "multiplies_bf16", lambda kind, native=native: native)
         assert choose_execution(device="cpu").precision == expected
         assert choose_execution(device="cpu", precision="fp32").precision == "fp32"
+        assert choose_execution(device="cpu", spatial=False).precision == "fp32"  # tables: numbers to all their digits
 
 
 def test_compilation_needs_a_long_run_a_compiler_and_no_promise_of_equal_bits(monkeypatch):

@@ -66,7 +66,7 @@ def choose_execution(
 
     Args:
         device: `auto` (cuda, then mps, then cpu) or a torch device.
-        precision: `auto` is bf16 where the processor multiplies it natively, else fp32.
+        precision: `auto` is bf16 for convolutional networks where the processor multiplies it natively, else fp32.
         deterministic: bit-equal reruns: deterministic kernels, nothing compiled.
         memory: `normal`, or `low`: activations are computed twice instead of kept, and nothing is compiled.
         steps: optimiser steps to come; compilation must have time to pay.
@@ -88,7 +88,8 @@ def choose_execution(
     place = pick_device(device)
     kind = place.type
     if precision == "auto":
-        precision = "bf16" if multiplies_bf16(kind) else "fp32"
+        # A network of tables is small and its numbers are wanted to more than three digits: nothing to gain.
+        precision = "bf16" if spatial and multiplies_bf16(kind) else "fp32"
     if precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; on a processor use bf16 or fp32")
     compiler = any(shutil.which(command) for command in ("g++", "clang++", "c++"))
