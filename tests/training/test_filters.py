@@ -69,6 +69,24 @@ def test_every_way_of_sharing_the_work(shape, threads):
 
 
 @needs_tiles
+def test_many_threads_take_no_more_memory_than_is_set(monkeypatch):
+    monkeypatch.setattr(filters, "ROOM", 2**16)  # sums of 36 KiB: room for one thread's
+    asked = []
+    monkeypatch.setattr(filters, "scratch", lambda numbers: asked.append(numbers) or torch.empty(numbers))
+    x, weight, gradient = tensors(6, 32, 32, 8, 8, 3, 1)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(filters.gradient_of_filters(x, gradient, 3, 1))
+    finally:
+        torch.set_num_threads(before)
+    assert asked[0] == asked[1]
+    assert torch.equal(*found)
+
+
+@needs_tiles
 def test_what_lies_beside_the_tensors_is_not_read_as_theirs():
     x, weight, gradient = tensors(2, 16, 16, 5, 7, 3, 1)
     surrounded = []

@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from resnets.training.kernels import CHANNELS, compiled, last, readable, scratch
 
+ROOM = 2**28  # bytes that the sums of all threads may take: of large filters on many cores not every core gets some
+
 
 def kernels() -> ctypes.CDLL | None:
     """The compiled functions; None without a compiler, and on processors without AMX."""
@@ -81,7 +83,8 @@ def gradient_of_filters(x: Tensor, gradient: Tensor, kernel: int, stride: int) -
     (count, channels, height, width), outputs = x.shape, gradient.shape[1]
     found = kernels()
     assert found is not None
-    sizes = (count, height, width, channels, outputs, kernel, stride, torch.get_num_threads())
+    threads = max(1, min(torch.get_num_threads(), ROOM // (4 * outputs * channels * kernel**2)))
+    sizes = (count, height, width, channels, outputs, kernel, stride, threads)
     numbers = [ctypes.c_long(size) for size in sizes]
     made = torch.empty(outputs, kernel, kernel, channels, dtype=torch.float32, device="cpu").permute(0, 3, 1, 2)
     room = scratch(found.filters_room(*numbers))
