@@ -73,7 +73,7 @@ def test_many_threads_take_no_more_memory_than_is_set(monkeypatch):
     monkeypatch.setattr(filters, "ROOM", 2**16)  # sums of 36 KiB: room for one thread's
     asked = []
     monkeypatch.setattr(filters, "scratch", lambda numbers: asked.append(numbers) or torch.empty(numbers))
-    x, weight, gradient = tensors(6, 32, 32, 8, 8, 3, 1)
+    x, _, gradient = tensors(6, 32, 32, 8, 8, 3, 1)
     before = torch.get_num_threads()
     found = []
     try:
