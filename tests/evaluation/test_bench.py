@@ -16,6 +16,7 @@ from resnets.architecture import spec as make_spec
 from resnets.cli import bench
 from resnets.evaluation import predictor, speed
 from resnets.models import build
+from resnets.training import normalised
 
 PEAK = 1e12
 
@@ -105,6 +106,15 @@ def test_a_run_at_another_size_is_measured_with_random_weights_and_says_so(
     for size, other in ((8, False), (16, True)):
         _, out, _ = command(run, "--batch", "1", "--backend", "eager", "--size", size, "--json")
         assert any(said in note for note in json.loads(out)["notes"]) is other
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_is_measured_as_it_is_done(command: Any, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    used: list[str] = []
+    real = normalised.normalised
+    monkeypatch.setattr(normalised, "normalised", lambda *given, **how: used.append("n") or real(*given, **how))
+    row = json.loads(command("resnet8", "--train", "--batch", "4", "--precision", precision, "--json")[1])
+    assert row["native"] == (normalised.kernels() is not None) == bool(used)
 
 
 @pytest.mark.parametrize("train", [False, True])

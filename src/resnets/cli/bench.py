@@ -161,18 +161,23 @@ def _choice(made: Predictor, notes: list[str]) -> dict[str, Any]:
 def _training(seen: Inspection, batch: int, precision: str) -> dict[str, Any]:
     from resnets.evaluation import speed
     from resnets.models import build
+    from resnets.models.allocator import keeping_freed
+    from resnets.training.convolutions import any_products, any_winograd, faster_convolutions
     from resnets.training.device import choose_execution
+    from resnets.training.fusing import any_fused, fused_normalisation
 
     assert seen.spec is not None
     channels, height, width = seen.trace.input_shape
-    how = choose_execution(precision=precision)
+    net = build(seen.spec, seed=0)
+    how = choose_execution(precision=precision, products=any_products(net), native=any_winograd(net) or any_fused(net))
     step = speed.training_step(
-        build(seen.spec, seed=0), (channels, height, width), batch, classes=seen.spec.num_classes,
-        precision=how.precision, device=how.device,
+        net, (channels, height, width), batch, classes=seen.spec.num_classes, precision=how.precision,
+        device=how.device,
     )  # fmt: skip
-    measured = speed.measure(step, batch, seconds=_SECONDS)
+    with faster_convolutions(net, how), fused_normalisation(net, how), keeping_freed(True):  # as `resnets train` does
+        measured = speed.measure(step, batch, seconds=_SECONDS)
     return {
-        "mode": "training", "backend": "torch", "precision": how.precision, "device": how.device,
+        "mode": "training", "backend": "torch", "native": how.native, "precision": how.precision, "device": how.device,
         # The backward pass multiplies twice as much: for the gradients of the weights, and for those of the inputs.
         **_figures(seen, measured, how.precision, how.device, 6),
     }  # fmt: skip
