@@ -72,7 +72,7 @@ def bench(
     from resnets.inspection.targets import resolve
 
     if train and (backend != "auto" or precision == "int8"):
-        raise InputError("--train measures torch's own training: it takes no --backend, and no --precision int8")
+        raise InputError("--train measures a step of training: it takes no --backend, and no --precision int8")
     if threads is not None:
         torch.set_num_threads(threads)
     _refuse_table(name)
