@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.architecture import NetworkSpec
+from resnets.evaluation.device import multiplies_bf16
 from resnets.training.recipe import Recipe
 
 _ORTHOGONALISING = (
@@ -17,6 +18,7 @@ _ORTHOGONALISING = (
     2.0315,
 )  # quintic of K. Jordan's Muon: pushes all singular values towards 1
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
+LARGE = 128  # rows from which a processor's products in bf16 make up for the conversion
 _NORMALISED = ("batch", "layer", "group")
 
 
@@ -25,7 +27,8 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
 
     Each iteration is x = (a I + b g + c g g) x with g = x x^T. The factors are polynomials of the first g, so they are
     multiplied with each other, small as they are, and with x only once: half the work for a 3x3 filter's matrix.
-    Its rounding is lost in what three iterations leave undone, so bf16 will do where it is fast.
+    Its rounding is lost in what three iterations leave undone, so bf16 will do where it is fast, whatever the
+    precision of the network.
     """
     a, b, c = _ORTHOGONALISING
     x = matrix / (torch.linalg.matrix_norm(matrix)[..., None, None] + 1e-7)
@@ -43,7 +46,9 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
 
 
 def _fast_in_bf16(matrix: Tensor) -> bool:
-    return matrix.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    if matrix.is_cuda:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return matrix.device.type == "cpu" and min(matrix.shape[-2:]) >= LARGE and multiplies_bf16("cpu")
 
 
 class Muon(torch.optim.Optimizer):
