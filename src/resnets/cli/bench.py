@@ -107,7 +107,8 @@ def _require_memory(seen: Inspection, batch: int, *, train: bool, precision: str
 
     needed, kind = batch * seen.memory["training" if train else "inference"], "cpu"
     if train:
-        how = choose_execution(precision=precision)
+        assert seen.spec is not None
+        how = choose_execution(precision=precision, spatial=seen.spec.unit != "linear")
         kind = torch.device(how.device).type
         needed //= 1 if how.precision == "fp32" else 2  # most of what is kept then has 16 bits
     free = torch.cuda.mem_get_info()[0] if kind == "cuda" else free_memory()
@@ -169,7 +170,10 @@ def _training(seen: Inspection, batch: int, precision: str) -> dict[str, Any]:
     assert seen.spec is not None
     channels, height, width = seen.trace.input_shape
     net = build(seen.spec, seed=0)
-    how = choose_execution(precision=precision, products=any_products(net), native=any_winograd(net) or any_fused(net))
+    how = choose_execution(
+        precision=precision, spatial=seen.spec.unit != "linear", products=any_products(net),
+        native=any_winograd(net) or any_fused(net),
+    )  # fmt: skip
     step = speed.training_step(
         net, (channels, height, width), batch, classes=seen.spec.num_classes, precision=how.precision,
         device=how.device,

@@ -25,6 +25,10 @@ def compiled(source: Path, *defined: str) -> ctypes.CDLL | None:
     return found
 
 
+# How a kernel that is written for both is compiled for a type of activations.
+MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
+
+
 def readable(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> bool:
     """Whether C can read it: such numbers in ordinary memory, not on another device or only imagined by torch."""
     return tensor is None or (

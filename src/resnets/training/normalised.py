@@ -15,16 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnets.training.kernels import compiled, last, readable, scratch
+from resnets.training.kernels import MACROS, compiled, last, readable, scratch
 
 _CHANNELS = 8  # channels are multiples of it
 _NUMBERS = 16  # and all numbers of images of this: what a vector of AVX-512 reads at the end
-_MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
 
 
 def kernels(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
     """The compiled functions for activations of that kind; None without a compiler, or for a processor without AVX2."""
-    return compiled(Path(__file__).with_suffix(".c"), *_MACROS[dtype])
+    return compiled(Path(__file__).with_suffix(".c"), *MACROS[dtype])
 
 
 def suits(norm: nn.Module, x: Tensor) -> bool:
@@ -34,7 +33,7 @@ def suits(norm: nn.Module, x: Tensor) -> bool:
         and torch.is_grad_enabled() and not torch.compiler.is_compiling()  # its tensors have no memory
         and x.dim() == 4 and x.shape[1] == norm.num_features and x.numel() > norm.num_features
         and not x.numel() % _NUMBERS
-        and x.dtype in _MACROS and readable(x, x.dtype) and kernels(x.dtype) is not None
+        and x.dtype in MACROS and readable(x, x.dtype) and kernels(x.dtype) is not None
         and all(readable(part) and (part is None or part.is_contiguous())
                 for part in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
     )  # fmt: skip

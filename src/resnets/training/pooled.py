@@ -13,14 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnets.training.kernels import CHANNELS, compiled, last, readable
-
-_MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
+from resnets.training.kernels import CHANNELS, MACROS, compiled, last, readable
 
 
 def kernels(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
     """The compiled functions for activations of that kind; None without a compiler, or for a processor without AVX2."""
-    return compiled(Path(__file__).with_suffix(".c"), *_MACROS[dtype])
+    return compiled(Path(__file__).with_suffix(".c"), *MACROS[dtype])
 
 
 def suits(pool: nn.Module, x: Tensor) -> bool:
@@ -31,7 +29,7 @@ def suits(pool: nn.Module, x: Tensor) -> bool:
         and not pool.return_indices and torch.is_grad_enabled() and x.requires_grad
         and not torch.compiler.is_compiling()  # its tensors have no memory
         and x.dim() == 4 and x.numel() > 0 and not x.shape[1] % CHANNELS and min(x.shape[2:]) > 1
-        and x.dtype in _MACROS and readable(x, x.dtype) and kernels(x.dtype) is not None
+        and x.dtype in MACROS and readable(x, x.dtype) and kernels(x.dtype) is not None
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def fast(spec: NetworkSpec, images: int) -> Recipe:
 def speedrun(spec: NetworkSpec, images: int) -> Recipe:
     """For the network `speedrun`: CIFAR-10 in little time, after airbench94 (arXiv 2404.00498).
 
-        resnets train cifar10 --arch speedrun --recipe speedrun      # 93 % on all images, 94 with six views
+        resnets train cifar10 --arch speedrun --recipe speedrun      # 93 %, on all images (README)
 
     A whitened stem that is not trained, a high rate for the shifts of normalisations, large batches, smaller images for
     three tenths of the way. Its rates belong together: with another, look at the others too.
