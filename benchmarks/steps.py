@@ -16,8 +16,7 @@ import resnets
 from resnets.data import Packed, Preprocessing
 from resnets.training import Recipe, choose_execution, fit
 from resnets.training.checkpoint import State
-from resnets.training.convolutions import any_winograd
-from resnets.training.fusing import any_fused
+from resnets.training.fusing import any_native
 from resnets.training.optimiser import make_optimisers
 
 Step = Callable[[], object]
@@ -97,7 +96,7 @@ def setting(
 ) -> tuple[State, Recipe, Packed, Preprocessing, Any]:
     net = small(case)
     execution = choose_execution(
-        device="cpu", precision=precision, steps=10**9 if compiled else 0, native=any_winograd(net) or any_fused(net)
+        device="cpu", precision=precision, steps=10**9 if compiled else 0, native=any_native(net)
     )
     net.to(memory_format=execution.memory_format)
     recipe = Recipe(

@@ -163,16 +163,16 @@ def _training(seen: Inspection, batch: int, precision: str) -> dict[str, Any]:
     from resnets.evaluation import speed
     from resnets.models import build
     from resnets.models.allocator import keeping_freed
-    from resnets.training.convolutions import any_products, any_winograd, faster_convolutions
+    from resnets.training.convolutions import any_products, faster_convolutions
     from resnets.training.device import choose_execution
-    from resnets.training.fusing import any_fused, fused_normalisation
+    from resnets.training.fusing import any_native, fused_normalisation
 
     assert seen.spec is not None
     channels, height, width = seen.trace.input_shape
     net = build(seen.spec, seed=0)
     how = choose_execution(
         precision=precision, spatial=seen.spec.unit != "linear", products=any_products(net),
-        native=any_winograd(net) or any_fused(net),
+        native=any_native(net),
     )  # fmt: skip
     step = speed.training_step(
         net, (channels, height, width), batch, classes=seen.spec.num_classes, precision=how.precision,

@@ -18,6 +18,7 @@ from resnets.models.network import ResNet
 from resnets.models.shortcuts import Addition
 from resnets.models.units import Unit
 from resnets.training import normalised, pooled
+from resnets.training.convolutions import any_winograd
 from resnets.training.device import Execution
 from resnets.training.kernels import CHANNELS
 
@@ -46,6 +47,11 @@ def fused_normalisation(net: nn.Module, execution: Execution) -> Iterator[None]:
 def any_fused(net: nn.Module) -> bool:
     """Whether a network has a batch normalisation that the kernels can compute."""
     return any(type(part) is nn.BatchNorm2d and not part.num_features % CHANNELS for part in net.modules())
+
+
+def any_native(net: nn.Module) -> bool:
+    """Whether a network has layers that the C kernels compute: what `choose_execution` asks as `native`."""
+    return any_winograd(net) or any_fused(net)
 
 
 def _override(module: nn.Module) -> dict[str, partial[Tensor]]:

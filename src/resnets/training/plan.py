@@ -32,9 +32,9 @@ from resnets.models import build, pretrained, start_from
 from resnets.models.shortcuts import Dropped
 from resnets.training import folder
 from resnets.training.beginning import inherited, stem_note
-from resnets.training.convolutions import any_products, any_winograd
+from resnets.training.convolutions import any_products
 from resnets.training.device import Execution, choose_execution, require_memory
-from resnets.training.fusing import any_fused
+from resnets.training.fusing import any_native
 from resnets.training.images import cache_notes, load_images
 from resnets.training.memory import can_recompute
 from resnets.training.preparing import Prepared, again, default_arch, encoding_notes, fitted, prepare, shape_of
@@ -132,7 +132,7 @@ def make_plan(
     execution = choose_execution(
         device=device, precision=precision, deterministic=deterministic, memory=memory, steps=total,
         units=spec.total_units, spatial=spec.unit != "linear", products=any_products(shadow),
-        native=any_winograd(shadow) or any_fused(shadow),
+        native=any_native(shadow),
         draws=any(isinstance(part, nn.Dropout | Dropped) for part in shadow.modules()),
     )  # fmt: skip
     if chosen.whiten and known is None:
