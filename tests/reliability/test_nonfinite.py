@@ -19,10 +19,11 @@ from resnets.data import Packed, Preprocessing
 from resnets.errors import InputError
 from resnets.models import build, create
 from resnets.training import NonFiniteError, Recipe, finite, fit, step
+from resnets.training import recipe as named
 from resnets.training.checkpoint import State, checkpoints, keep_best, restore, save, write_weights
 from resnets.training.course import _better
 from resnets.training.device import Execution
-from resnets.training.finite import Buffers, infinite, largest, overflows
+from resnets.training.finite import Buffers, infinite, largest, length, reach
 from resnets.training.optimiser import make_optimisers
 
 PLAIN = Execution("cpu", "fp32", channels_last=False, compiled=False, deterministic=False)
@@ -243,10 +244,51 @@ def test_the_bound_of_an_update_holds():
         for _ in range(3):
             weight.grad = torch.randn(5, generator=generator) * 10 ** (trial % 13)
             sizes = [float(largest([weight])), float(largest(finite.momenta([optimiser]))), float(weight.grad.norm())]
-            safe = not overflows(*sizes, [optimiser])
+            most = reach(*sizes, [optimiser])
             optimiser.step()
-            if safe:  # the margin is for rounding
-                assert float(largest([weight, *finite.momenta([optimiser])])) <= 1.001 * finite.LARGEST
+            now = float(largest([weight])), float(largest(finite.momenta([optimiser])))
+            if most:  # the margin is for rounding
+                assert max(now) <= 1.001 * finite.LARGEST
+                assert all(size <= 1.001 * bound for size, bound in zip(now, most, strict=True))
+
+
+@pytest.mark.parametrize("name", ["fast", "paper"])  # Muon and SGD, with the rates of recipes
+def test_the_bound_that_is_carried_holds_for_all_weights_and_momenta_together(name, monkeypatch):
+    spec = NetworkSpec(units=(1, 1), widths=(16, 32), stem="small", stem_width=16, num_classes=3, name="small")
+    given = replace(
+        named(name, spec, images=24),
+        epochs=20, iterations=None, shrink=1.0, batch_size=8, crop="none", mean_image=False,
+    )  # fmt: skip
+    state, bounds, read = begin(given, spec), [], []
+    monkeypatch.setattr(step, "reach", lambda *args: bounds.append(reach(*args)) or bounds[-1])
+    monkeypatch.setattr(step, "momenta", lambda optimisers: read.append(state.step) or finite.momenta(optimisers))
+    for record in training(state, given):
+        if record.kind == "step":
+            weight, momentum = bounds[-1]
+            moving = [
+                value
+                for optimiser in state.optimisers
+                for entry in optimiser.state.values()
+                for key, value in entry.items()
+                if "momentum" in key  # and not the norms that Muon keeps
+            ]
+            assert float(length(state.net.parameters())) <= 1.001 * weight
+            assert float(length(moving)) <= 1.001 * momentum
+    assert len(bounds) == state.step == 60
+    assert read == [0, 16, 32, 48]  # in between they are not
+
+
+def test_where_the_bound_is_too_large_the_weights_themselves_are_read():
+    state = begin()
+    records = training(state)
+    for _ in range(4):
+        next(records)
+    buffers = Buffers(state.net)
+    buffers.reach = finite.LARGEST, finite.LARGEST
+    state.net.train()
+    batch = step.Batch(torch.randn(8, 3, 8, 8), torch.arange(8) % 3, torch.arange(8))
+    step.gradients(state.net, batch, state, RECIPE, PLAIN, None, buffers)
+    assert max(buffers.reach) < 1e6
 
 
 @pytest.mark.parametrize("field", ["mean", "std"])

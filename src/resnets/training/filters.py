@@ -16,12 +16,13 @@ from torch.nn import functional
 
 from resnets.training.kernels import CHANNELS, compiled, last, readable, scratch
 
+_SOURCE = Path(__file__).with_suffix(".c")
 ROOM = 2**28  # bytes that the sums of all threads may take: of large filters on many cores not every core gets some
 
 
 def kernels() -> ctypes.CDLL | None:
     """The compiled functions; None without a compiler, and on processors without AMX."""
-    return compiled(Path(__file__).with_suffix(".c"))
+    return compiled(_SOURCE)
 
 
 def suits(module: nn.Module) -> bool:

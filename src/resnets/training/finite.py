@@ -1,8 +1,9 @@
 """Nothing infinite and no NaN in a training state: what is looked at in every step, and who is to blame.
 
-Before a step changes the weights, its loss, its gradient, the running statistics and the weights themselves are
-looked at, and from their sizes it follows whether the update can overflow. So the state between two steps is finite;
-`infinite` looks at every tensor of it again before it is kept.
+Before a step changes the weights, its loss, its gradient and the running statistics are looked at, and from their
+sizes and those of weights and momenta it follows whether the update can overflow. How large these are at most follows
+from one step for the next, so that they are read themselves in every `EVERY`th only. So the state between two steps is
+finite; `infinite` looks at every tensor of it again before it is kept.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # Larger weights have diverged; and squares of these, summed over any network, are still far from overflowing.
 LARGEST = 1e15
+EVERY = 16  # steps: to read all weights and momenta in each would take 2 % of it
 
 
 class NonFiniteError(InputError):
@@ -39,9 +41,15 @@ class Buffers:
     """Running statistics change in the forward pass, before it is known whether the step counts: they can go back.
 
     So can `also` whatever else changes before it is known.
+
+    Attributes:
+        weights: of the network.
+        reach: how large weights and momenta are at most, as the last step left them; None where that is not known.
     """
 
     def __init__(self, net: nn.Module, also: Iterable[Tensor] = ()) -> None:
+        self.weights = list(net.parameters())
+        self.reach: tuple[float, float] | None = None
         self.floating = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
         found = [tensor.detach() for tensor in (*net.buffers(), *also)]
         floating = [tensor for tensor in found if tensor.is_floating_point()]
@@ -92,16 +100,28 @@ def momenta(optimisers: Iterable[torch.optim.Optimizer]) -> list[Tensor]:
     ]
 
 
-def overflows(weight: float, momentum: float, gradient: float, optimisers: Iterable[torch.optim.Optimizer]) -> bool:
-    """Whether an update could end beyond `LARGEST`, given the largest weight and momentum and the gradient's norm."""
+def reach(
+    weight: float, momentum: float, gradient: float, optimisers: Iterable[torch.optim.Optimizer]
+) -> tuple[float, float] | None:
+    """How large weights and momenta can be after an update; None where that is beyond `LARGEST`.
+
+    Args:
+        weight: how large they are now, at most.
+        momentum: how large those are, at most.
+        gradient: the norm of all gradients together.
+        optimisers: what makes the update.
+    """
+    weights, momenta = weight, momentum
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             change = gradient + group.get("weight_decay", 0.0) * weight
             velocity = group["momentum"] * momentum + change
             step = change + group["momentum"] * velocity if group.get("nesterov") else velocity
-            if not max(velocity, weight + group["lr"] * step) < LARGEST:  # NaN too
-                return True
-    return False
+            end = weight + group["lr"] * step
+            if not max(velocity, end) < LARGEST:  # NaN too
+                return None
+            weights, momenta = max(weights, end), max(momenta, velocity)
+    return weights, momenta
 
 
 def infinite(state: State) -> str | None:

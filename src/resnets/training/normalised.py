@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from resnets.training.kernels import MACROS, compiled, last, readable, scratch
 
+_SOURCE = Path(__file__).with_suffix(".c")
 _CHANNELS = 8  # channels are multiples of it
 _NUMBERS = 16  # and all numbers of images of this: what a vector of AVX-512 reads at the end
 
 
 def kernels(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
     """The compiled functions for activations of that kind; None without a compiler, or for a processor without AVX2."""
-    return compiled(Path(__file__).with_suffix(".c"), *MACROS[dtype])
+    return compiled(_SOURCE, *MACROS[dtype])
 
 
 def suits(norm: nn.Module, x: Tensor) -> bool:

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from resnets.training.kernels import CHANNELS, MACROS, compiled, last, readable
 
+_SOURCE = Path(__file__).with_suffix(".c")
+
 
 def kernels(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
     """The compiled functions for activations of that kind; None without a compiler, or for a processor without AVX2."""
-    return compiled(Path(__file__).with_suffix(".c"), *MACROS[dtype])
+    return compiled(_SOURCE, *MACROS[dtype])
 
 
 def suits(pool: nn.Module, x: Tensor) -> bool:

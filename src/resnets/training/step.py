@@ -13,6 +13,7 @@ from resnets.evaluation.losses import squared_errors
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
 from resnets.training.finite import (
+    EVERY,
     LARGEST,
     Buffers,
     NonFiniteError,
@@ -21,7 +22,7 @@ from resnets.training.finite import (
     length,
     momenta,
     named_infinite,
-    overflows,
+    reach,
 )
 from resnets.training.losses import mean_loss
 from resnets.training.recipe import Recipe
@@ -47,23 +48,28 @@ def gradients(
     """
     device = torch.device(execution.device)
     total_loss, score = backward(compute, batch.images, batch.targets, state, recipe, execution)
-    parameters = [weight for weight in state.net.parameters() if weight.requires_grad]
     # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps. But where
     # they overflow without having been scaled up, scaling them down for ever would hide it.
     checked = state.scaler is None or state.scaler.get_scale() <= SMALLEST_SCALE
-    norm = total_norm(parameters) if checked else torch.zeros((), device=device)
-    sizes = [total_loss, score, norm, *(length(group).to(device) for group in (
-        buffers.floating, state.net.parameters(), momenta(state.optimisers)
-    ))]  # fmt: skip
-    batch_loss, right, size, statistics, weights, moments = torch.stack(
-        [value.float() for value in sizes]
-    ).tolist()  # one wait for the device; fp16's scale is another
+    norm = total_norm(buffers.weights) if checked else torch.zeros((), device=device)
+    batch_loss, right, size, statistics = _values(total_loss, score, norm, length(buffers.floating))
     infinity = float("inf")
-    if not (abs(batch_loss) < infinity and size < infinity and statistics < infinity) or overflows(
-        weights, moments, size, state.optimisers
-    ):
+    after = None
+    if abs(batch_loss) < infinity and size < infinity and statistics < infinity:
+        if buffers.reach and checked and state.step % EVERY:
+            after = reach(*buffers.reach, size, state.optimisers)
+        if after is None:
+            now = _values(total_loss, length(buffers.weights), length(momenta(state.optimisers)))[1:]
+            after = reach(*now, size, state.optimisers)
+    if after is None:
         raise refusal(batch, state, recipe, execution, data, buffers, batch_loss)
+    buffers.reach = after if checked else None
     return batch_loss, right if recipe.of_numbers else int(right), size
+
+
+def _values(first: Tensor, *others: Tensor) -> list[float]:
+    """Their values; the device is waited for once."""
+    return torch.stack([first.float(), *(other.to(first.device).float() for other in others)]).tolist()
 
 
 def backward(
@@ -76,8 +82,8 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """Give the weights the gradients of a batch; returns its mean loss and its score, which nothing waited for."""
     device = torch.device(execution.device)
-    for weight in state.net.parameters():
-        weight.grad = None
+    for optimiser in state.optimisers:
+        optimiser.zero_grad()
     total_loss = torch.zeros((), device=device)
     score = torch.zeros((), device=device, dtype=torch.float32 if recipe.of_numbers else torch.long)
     for part, answers in _parts(images, targets, recipe):
@@ -144,18 +150,17 @@ def total_norm(parameters: list[nn.Parameter]) -> Tensor:
 
 def update(state: State, recipe: Recipe, norm: float) -> None:
     """Change the weights, and their average, by the gradients, whose norm is `norm`."""
-    parameters = [weight for weight in state.net.parameters() if weight.requires_grad]
     if state.scaler:
         for optimiser in state.optimisers:
             state.scaler.unscale_(optimiser)
         if recipe.clip:
-            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            torch.nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
         for optimiser in state.optimisers:
             state.scaler.step(optimiser)
         state.scaler.update()
     else:
         if recipe.clip and norm > recipe.clip:
-            torch.nn.utils.clip_grads_with_norm_(parameters, recipe.clip, torch.tensor(norm))
+            torch.nn.utils.clip_grads_with_norm_(state.net.parameters(), recipe.clip, torch.tensor(norm))
         for optimiser in state.optimisers:
             optimiser.step()
     move_average(state, recipe)

@@ -18,13 +18,14 @@ from torch.nn import functional
 
 from resnets.training.kernels import CHANNELS, compiled, last, readable, scratch
 
+_SOURCE = Path(__file__).with_suffix(".c")
 PADDED = 24  # inputs from which it pays to put zeros behind them up to the next sixteen
 SMALLEST = 3  # side from which a map's tiles hold fewer products than the convolution has
 
 
 def kernels() -> ctypes.CDLL | None:
     """The compiled functions; None without a compiler, and on processors without AVX2, where they do not pay."""
-    return compiled(Path(__file__).with_suffix(".c"))
+    return compiled(_SOURCE)
 
 
 def suits(module: nn.Module) -> bool:
