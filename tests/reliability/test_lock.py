@@ -99,6 +99,20 @@ def test_of_many_at_once_exactly_one_holds_it_at_a_time(tmp_path):
     assert 1 not in codes and codes.count(0) >= 1, codes
 
 
+def test_a_folder_that_is_taken_away_between_two_looks_is_made_again(tmp_path, monkeypatch):
+    real, failures = lock.make_folder, [FileExistsError(errno.EEXIST, "File exists"), FileNotFoundError()]
+    monkeypatch.setattr(lock, "make_folder", lambda folder: real(folder) if not failures else _raise(failures.pop()))
+    with holding(tmp_path / "run") as told:
+        assert told is None and not failures
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), holding(tmp_path / "file"):
+        pass
+
+
+def _raise(error):
+    raise error
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_is_told_of_and_trained_on(tmp_path, monkeypatch, number):
     def refuse(handle, operation):

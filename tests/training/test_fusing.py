@@ -23,9 +23,9 @@ def calls(monkeypatch):
     made = []
     real = normalised.normalised
 
-    def count(norm, x, shortcut=None, *, relu=False):
+    def count(norm, x, shortcut=None, *, relu=False, forks=False):
         made.append("a" if shortcut is not None else "r" if relu else "n")
-        return real(norm, x, shortcut, relu=relu)
+        return real(norm, x, shortcut, relu=relu, forks=forks)
 
     monkeypatch.setattr(normalised, "normalised", count)
     return made
@@ -84,6 +84,17 @@ def compared(name, calls, **changes):
 def test_what_is_fused_and_that_nothing_else_changes(name, changes, fused, calls):
     found = compared(name, calls, **changes)
     assert found == fused
+
+
+@pytest.mark.parametrize("name", ["resnet8", "speedrun"])
+def test_the_two_gradients_of_a_unit_and_its_shortcut_meet_in_the_normalisation_before(name):
+    net = create(name, num_classes=3, seed=0).to(memory_format=torch.channels_last).train()
+    with fused_normalisation(net, FUSED), torch.profiler.profile(record_shapes=True) as profile:
+        net(images()).sum().backward()
+    summed = [
+        event.name for event in profile.events() if event.name == "aten::add_" and len(event.input_shapes[0]) == 4
+    ]
+    assert not summed
 
 
 def trained(execution, **kind):

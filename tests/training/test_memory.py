@@ -216,7 +216,7 @@ def resident():
 step()
 usual, before = faults(), resident()
 with keeping_freed(True):
-    step(), step()
+    step(), step(), step(), step()  # which block lies where settles
     print(usual, faults(), resident() - before)
 print(resident() - before)
 """

@@ -1,6 +1,8 @@
 """Fused batch normalisation: values, gradients and running statistics of torch's, for any sizes and threads."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -194,3 +196,64 @@ def test_what_does_not_suit(monkeypatch):
     assert normalised.suits(fresh, x)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert not normalised.suits(fresh, x)
+
+
+@needs_kernels
+@settings(max_examples=30, deadline=None)
+@given(
+    channels=some.sampled_from((16, 24, 48, 144)), height=some.integers(3, 9), width=some.integers(2, 9),
+    seed=some.integers(0, 99), kind=some.sampled_from(("rectified", "added")), used=some.sampled_from((1, 2, 3)),
+    dtype=some.sampled_from((torch.float32, torch.bfloat16)),
+)  # fmt: skip
+def test_of_a_result_that_goes_two_ways_both_gradients_are_summed(channels, height, width, seed, kind, used, dtype):
+    norm, x, shortcut, gradient = case(2, channels, height, width, seed)
+    gradients = [gradient.to(dtype), shortcut.flip(0).to(dtype)]  # of the result, and of it once more
+
+    def found(forks):
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in (x, shortcut)]
+        given = (leaves[0], leaves[1] if kind == "added" else None)
+        made = normalised.normalised(copy.deepcopy(norm), *given, relu=kind == "rectified", forks=forks)
+        wanted = leaves[: 1 + (kind == "added")]
+        if not forks:
+            summed = sum(part.float() for part, bit in zip(gradients, (1, 2), strict=True) if used & bit)
+            return [made, *torch.autograd.grad(made, wanted, summed)]
+        ways = [made, normalised.second(made)]
+        assert ways[1] is not made and torch.equal(*ways) and ways[1].data_ptr() == made.data_ptr()
+        chosen = [(way, part) for way, part, bit in zip(ways, gradients, (1, 2), strict=True) if used & bit]
+        return [made, *torch.autograd.grad([way for way, _ in chosen], wanted, [part for _, part in chosen])]
+
+    # In bf16 the sum of two is not rounded here, but is where torch makes it.
+    tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
+    for mine, right in zip(found(True), found(False), strict=True):
+        torch.testing.assert_close(mine, right, rtol=tolerance, atol=tolerance)
+
+
+@needs_kernels
+def test_a_result_that_goes_two_ways_is_freed_with_its_last_user():
+    norm, x, *_ = case(2, 16, 4, 4)
+    made = normalised.normalised(norm, x.requires_grad_(), relu=True, forks=True)
+    ends = [weakref.ref(made), weakref.ref(normalised.second(made))]
+    gc.disable()
+    try:
+        (made + normalised.second(made)).sum().backward()
+        del made
+        assert [end() for end in ends] == [None, None]
+    finally:
+        gc.enable()
+
+
+@needs_kernels
+@pytest.mark.parametrize("how", ["hook", "retained", "changed", "no fork"])
+def test_whoever_looks_at_a_gradient_or_changes_the_result_has_it_whole(how):
+    norm, x, *_ = case(2, 16, 4, 4)
+    made, seen = normalised.normalised(norm, x.requires_grad_(), relu=True, forks=how != "no fork"), []
+    if how == "hook":
+        made.register_hook(seen.append)
+    if how == "retained":
+        made.retain_grad()
+    if how == "changed":
+        made.mul_(2)
+    assert normalised.second(made) is made
+    (3 * made + normalised.second(made)).sum().backward()
+    if how in ("hook", "retained"):
+        assert torch.equal(seen[0] if seen else made.grad, torch.full_like(made, 4))

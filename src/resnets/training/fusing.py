@@ -68,7 +68,7 @@ def _override(module: nn.Module) -> dict[str, partial[Tensor]]:
     elif type(module) is ResNet:
         ways["ending"] = partial(_run, module, module.final)
         if module.spec.stem_norm and module.spec.unit != "linear":
-            ways["entry"] = partial(_run, module, ("conv1", "bn1", "relu", "maxpool"))
+            ways["entry"] = partial(_run, module, ("conv1", "bn1", "relu", "maxpool"), forks=True)
     ways = {name: way for name, way in ways.items() if name not in module.__dict__}  # not what others have put there
     for name, way in ways.items():
         setattr(module, name, way)
@@ -83,12 +83,13 @@ def _pool(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
     return pooled.pooled(x) if pooled.suits(pool, x) else nn.MaxPool2d.forward(pool, x)
 
 
-def _chain(given: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Layers in turn, a normalisation with the ReLU after it."""
+def _chain(given: Iterable[nn.Module], x: Tensor, *, forks: bool = False) -> Tensor:
+    """Layers in turn, a normalisation with the ReLU after it; a unit and its shortcut may follow (`forks`)."""
     layers, k = list(given), 0
     while k < len(layers):
         if k + 1 < len(layers) and _joins(layers[k], layers[k + 1]) and normalised.suits(layers[k], x):
-            x = normalised.normalised(layers[k], x, relu=True)  # type: ignore[arg-type]
+            forked = forks and all(type(after) is nn.Identity for after in layers[k + 2 :])
+            x = normalised.normalised(layers[k], x, relu=True, forks=forked)  # type: ignore[arg-type]
             k += 2
         else:
             x = layers[k](x)
@@ -96,8 +97,8 @@ def _chain(given: Iterable[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def _run(owner: nn.Module, steps: Sequence[str], x: Tensor) -> Tensor:
-    return _chain([getattr(owner, step) for step in steps], x)
+def _run(owner: nn.Module, steps: Sequence[str], x: Tensor, *, forks: bool = False) -> Tensor:
+    return _chain([getattr(owner, step) for step in steps], x, forks=forks)
 
 
 def _unit(unit: Unit, x: Tensor) -> Tensor:
@@ -106,14 +107,14 @@ def _unit(unit: Unit, x: Tensor) -> Tensor:
     if unit.join is None:
         return unit.run((*unit.steps.shared, *unit.steps.residual, *unit.steps.after), x)
     norm, join = getattr(unit, last), unit.join
+    x = _run(unit, unit.steps.shared, x, forks=True)
     plain = type(join) is Addition and _untouched(join) and unit.steps.after == ("relu",) and _joins(norm, unit.relu)
+    y = unit.run(tuple(steps), x) if plain else unit.residual(x)
+    h = unit.shortcut(normalised.second(x))
     if not plain:
-        return Unit.forward(unit, x)
-    x = unit.run(unit.steps.shared, x)
-    y = unit.run(tuple(steps), x)
-    h = unit.shortcut(x)
+        return unit.run(unit.steps.after, join(x, h, y))
     if normalised.suits(norm, y) and h.shape == y.shape and h.dtype == y.dtype:
-        return normalised.normalised(norm, y, h)
+        return normalised.normalised(norm, y, h, forks=True)
     return unit.relu(join(x, h, norm(y)))
 
 

@@ -62,6 +62,10 @@ def _acquire(folder: Path) -> tuple[int, str | None]:
             handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o666)
         except FileNotFoundError:  # the folder was another's, who took it away
             continue
+        except FileExistsError:  # so it was, between two looks at it; but a file of that name stays
+            if folder.exists() and not folder.is_dir():
+                raise
+            continue
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise

@@ -31,7 +31,8 @@ enum { LANES = 4 };
 // vectors that are summed at a time; numbers of a strip, which the nearest cache holds; lines that are summed in float;
 // numbers that are fetched ahead
 enum { VECS = 4, GROUP = VECS*LANES, STRIP = 2048, LINES = 128, AHEAD = 4096 };
-enum { ALONE, RECTIFIED, ADDED }; // y = bn(x), relu(bn(x)), relu(bn(x) + shortcut)
+// y = bn(x), relu(bn(x)), relu(bn(x) + shortcut); of the latter two the gradient may come in two parts
+enum { ALONE, RECTIFIED, ADDED, RECTIFIED_TWICE, ADDED_TWICE };
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int bits __attribute__((vector_size(4 * LANES), aligned(4)));
 #define LOAD(p) (*(const vec *)(p))
@@ -62,7 +63,7 @@ static float one(number x) { return x; }
 // of a vector what belongs to positive y, and to y that are no numbers, so that these are seen
 INLINE vec where_positive(vec y, vec of) { return (vec)((bits)of & ~(y <= (vec){0})); }
 
-typedef struct { const number *x, *shortcut, *y, *g; number *out, *masked; } arrays;
+typedef struct { const number *x, *shortcut, *y, *g, *also; number *out, *masked; } arrays;
 // what a line's columns have in common: `factor` is weight * rstd; `slope` and `offset` are those of the gradient
 typedef struct { float *mean, *factor, *bias, *slope, *offset; } columns;
 typedef struct { float *first, *second; double *firsts, *seconds; } sums;
@@ -95,8 +96,9 @@ INLINE void sum_gradients(arrays a, columns k, sums s, long c, long rows, long w
     EACH { mean[i] = AT(k.mean); factor[i] = AT(k.factor); bias[i] = AT(k.bias); first[i] = AT(s.first); second[i] = AT(s.second); }
     DOWN {
         vec d = NEXT(a.x) - mean[i], g = NEXT(a.g);
-        if (kind == RECTIFIED) g = where_positive(d*factor[i] + bias[i], g);
-        if (kind == ADDED) { g = where_positive(NEXT(a.y), g); PUT(a.masked, g); }
+        if (kind >= RECTIFIED_TWICE) g += NEXT(a.also);
+        if (kind == RECTIFIED || kind == RECTIFIED_TWICE) g = where_positive(d*factor[i] + bias[i], g);
+        if (kind == ADDED || kind == ADDED_TWICE) { g = where_positive(NEXT(a.y), g); PUT(a.masked, g); }
         first[i] += g; second[i] += g*d;
     }
     EACH { STORE(s.first + c + i*LANES, first[i]); STORE(s.second + c + i*LANES, second[i]); }
@@ -106,13 +108,14 @@ INLINE void write_gradients(arrays a, columns k, sums s, long c, long rows, long
     EACH { mean[i] = AT(k.mean); factor[i] = AT(k.factor); bias[i] = AT(k.bias); slope[i] = AT(k.slope); offset[i] = AT(k.offset); }
     DOWN {
         vec d = HERE(a.x) - mean[i], g = kind == ADDED ? HERE(a.masked) : HERE(a.g);
-        if (kind == RECTIFIED) g = where_positive(d*factor[i] + bias[i], g);
+        if (kind == RECTIFIED_TWICE) g += HERE(a.also);
+        if (kind == RECTIFIED || kind == RECTIFIED_TWICE) g = where_positive(d*factor[i] + bias[i], g);
         PUT(a.out, g*factor[i] + (d*slope[i] + offset[i]));
     }
 }
 
 INLINE arrays moved(arrays a, long by) {
-    return (arrays){a.x + by, a.shortcut + by, a.y + by, a.g + by, a.out + by, a.masked + by};
+    return (arrays){a.x + by, a.shortcut + by, a.y + by, a.g + by, a.also + by, a.out + by, a.masked + by};
 }
 
 static long width_of(long C) { long width = C; while (width % GROUP) width += C; return width; }
@@ -151,8 +154,11 @@ WRITTEN(values_added, write_values, ADDED)
 SUMMED(gradients_summed_alone, sum_gradients, ALONE)
 SUMMED(gradients_summed_rectified, sum_gradients, RECTIFIED)
 SUMMED(gradients_summed_added, sum_gradients, ADDED)
+SUMMED(gradients_summed_rectified_twice, sum_gradients, RECTIFIED_TWICE)
+SUMMED(gradients_summed_added_twice, sum_gradients, ADDED_TWICE)
 WRITTEN(gradients_alone, write_gradients, ALONE)
 WRITTEN(gradients_rectified, write_gradients, RECTIFIED)
+WRITTEN(gradients_rectified_twice, write_gradients, RECTIFIED_TWICE)
 WRITTEN(gradients_added, write_gradients, ADDED)
 
 // What the threads share of the scratch memory, then each thread's sums.
@@ -216,13 +222,14 @@ void normalised_forward(const number *x, const number *shortcut, const float *we
     }
 }
 
-// the gradients of x, the shortcut (`masked`, wanted where y is given), weight and bias, given g, that of y
-void normalised_backward(const number *g, const number *x, const number *y, const float *weight, const float *bias,
-                         const float *mean, const float *rstd, number *dx, number *masked, float *dweight, float *dbias,
+// the gradients of x, the shortcut (`masked`, wanted where y is given), weight and bias, given g, that of y, or, where a
+// ReLU follows, g + also
+void normalised_backward(const number *g, const number *also, const number *x, const number *y, const float *weight,
+                         const float *bias, const float *mean, const float *rstd, number *dx, number *masked, float *dweight, float *dbias,
                          float *room, long rows, long C, long relu, long threads) {
     long width = width_of(C), lines = rows*C/width;
     columns k = columns_at(room, width);
-    arrays a = {.x = x, .y = y, .g = g, .out = dx, .masked = masked};
+    arrays a = {.x = x, .y = y, .g = g, .also = also, .out = dx, .masked = masked};
     for (long c = 0; c < C; c++) {
         REPEATED(k.mean, mean[c]);
         REPEATED(k.factor, weight ? weight[c]*rstd[c] : rstd[c]);
@@ -233,7 +240,9 @@ void normalised_backward(const number *g, const number *x, const number *y, cons
         long id = omp_get_thread_num(), n = omp_get_num_threads(), first = lines*id/n, last = lines*(id + 1)/n;
         long rest = id == n - 1 ? rows*C - lines*width : 0;
         sums s = sums_at(room, width, id);
-        if (y) gradients_summed_added(a, k, s, first, last, rest, width);
+        if (y && also) gradients_summed_added_twice(a, k, s, first, last, rest, width);
+        else if (y) gradients_summed_added(a, k, s, first, last, rest, width);
+        else if (relu && also) gradients_summed_rectified_twice(a, k, s, first, last, rest, width);
         else if (relu) gradients_summed_rectified(a, k, s, first, last, rest, width);
         else gradients_summed_alone(a, k, s, first, last, rest, width);
         #pragma omp barrier
@@ -247,6 +256,7 @@ void normalised_backward(const number *g, const number *x, const number *y, cons
         }
         #pragma omp barrier
         if (y) gradients_added(a, k, first, last, rest, width);
+        else if (relu && also) gradients_rectified_twice(a, k, first, last, rest, width);
         else if (relu) gradients_rectified(a, k, first, last, rest, width);
         else gradients_alone(a, k, first, last, rest, width);
     }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from resnets.training.kernels import MACROS, compiled, last, readable, scratch
 
 _SOURCE = Path(__file__).with_suffix(".c")
+_SECOND = "_resnets_second"  # attribute of a result: the same once more
 _CHANNELS = 8  # channels are multiples of it
 _NUMBERS = 16  # and all numbers of images of this: what a vector of AVX-512 reads at the end
 
@@ -40,7 +41,9 @@ def suits(norm: nn.Module, x: Tensor) -> bool:
     )  # fmt: skip
 
 
-def normalised(norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None = None, *, relu: bool = False) -> Tensor:
+def normalised(
+    norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None = None, *, relu: bool = False, forks: bool = False
+) -> Tensor:
     """bn(x), relu(bn(x)) or relu(bn(x) + shortcut), where `suits`; the running statistics change as the layer's do.
 
     Args:
@@ -48,6 +51,7 @@ def normalised(norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None = None, 
         x: [B, C, H, W].
         shortcut: [B, C, H, W], to be added; a ReLU follows.
         relu: whether a ReLU follows where nothing is added.
+        forks: whether what follows a ReLU is a unit and its shortcut, which takes `second` of the result.
 
     Returns:
         [B, C, H, W], channels_last; it can be differentiated once.
@@ -58,8 +62,23 @@ def normalised(norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None = None, 
         if norm.momentum is None:  # the mean of all batches
             share = 1.0 / float(norm.num_batches_tracked)
     kept = (norm.running_mean, norm.running_var) if norm.track_running_stats else (None, None)
-    made: Tensor = _Normalised.apply(x, shortcut, norm.weight, norm.bias, *kept, norm.eps, share, relu)
+    made: Tensor
+    if forks and (relu or shortcut is not None):
+        made, other = _Normalised.apply(x, shortcut, norm.weight, norm.bias, *kept, norm.eps, share, relu, True)
+        setattr(made, _SECOND, other)
+    else:
+        made = _Normalised.apply(x, shortcut, norm.weight, norm.bias, *kept, norm.eps, share, relu, False)
     return made
+
+
+def second(x: Tensor) -> Tensor:
+    """x, once more, where it is the result of `normalised` that `forks`: for one of the two that take it.
+
+    The two gradients are then summed in the normalisation's own pass over them, where torch would pass over them for
+    that alone. It is x itself where somebody looks at its gradient, which must be whole, or has changed it.
+    """
+    found: Tensor | None = getattr(x, _SECOND, None)
+    return x if found is None or x._version or x._backward_hooks or x.retains_grad else found
 
 
 class _Normalised(torch.autograd.Function):
@@ -68,7 +87,8 @@ class _Normalised(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, shortcut: Tensor | None, weight: Tensor | None, bias: Tensor | None,
         running_mean: Tensor | None, running_var: Tensor | None, eps: float, share: float, relu: bool,
-    ) -> Tensor:  # fmt: skip
+        forks: bool,
+    ) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
         x, shortcut = last(x), None if shortcut is None else last(shortcut)
         made = torch.empty_like(x)
         mean, rstd = (torch.empty(x.shape[1], dtype=torch.float32, device="cpu") for _ in range(2))
@@ -77,21 +97,26 @@ class _Normalised(torch.autograd.Function):
         # The sign of an output is computed from x again, unless there is more to it.
         ctx.save_for_backward(x, None if shortcut is None else made, weight, bias, mean, rstd)
         ctx.relu = relu
-        return made
+        ctx.set_materialize_grads(False)
+        # No view, which would keep the tensor that it is an attribute of, so that neither would ever be freed.
+        return (made, torch.empty(0, dtype=made.dtype, device="cpu").set_(made)) if forks else made
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         x, made, weight, bias, mean, rstd = ctx.saved_tensors
         found = [
             torch.empty_like(x),
             None if made is None else torch.empty_like(x),
             *map(torch.empty_like, (mean, rstd)),
         ]
-        tensors = (last(gradient.to(x.dtype)), x, made, weight, bias, mean, rstd, *found)
+        parts = [last(gradient.to(x.dtype)) for gradient in gradients if gradient is not None]
+        if not parts:
+            return (None,) * 10
+        tensors = (parts[0], parts[1] if parts[1:] else None, x, made, weight, bias, mean, rstd, *found)
         _call("normalised_backward", x, tensors, ctx.relu)
         wanted = ctx.needs_input_grad[:4]
-        return (*(made if asked else None for made, asked in zip(found, wanted, strict=True)), *[None] * 5)
+        return (*(made if asked else None for made, asked in zip(found, wanted, strict=True)), *[None] * 6)
 
 
 def _call(name: str, x: Tensor, tensors: tuple[Tensor | None, ...], relu: bool, *numbers: float) -> None:
