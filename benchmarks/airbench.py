@@ -41,6 +41,7 @@ from resnets.training.convolutions import faster_convolutions
 from resnets.training.device import Execution
 from resnets.training.folder import hardware
 from resnets.training.fusing import fused_normalisation
+from resnets.training.normalised import forking
 
 BATCH = 2000  # the peer's; ours takes its own
 
@@ -157,7 +158,7 @@ def step(
 @contextmanager
 def ours(net: nn.Module, execution: Execution) -> Iterator[None]:
     """A network computed as our loop does it."""
-    with faster_convolutions(net, execution), fused_normalisation(net, execution):
+    with faster_convolutions(net, execution), fused_normalisation(net, execution), forking():
         yield
 
 

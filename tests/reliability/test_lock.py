@@ -104,9 +104,16 @@ def test_a_folder_that_is_taken_away_between_two_looks_is_made_again(tmp_path, m
     monkeypatch.setattr(lock, "make_folder", lambda folder: real(folder) if not failures else _raise(failures.pop()))
     with holding(tmp_path / "run") as told:
         assert told is None and not failures
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_folder_and_has_its_name_is_not_waited_for(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError), holding(tmp_path / "file"):
-        pass
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("file", "file/run", "nowhere", "nowhere/run", "loop", "loop/run"):
+        with pytest.raises((OSError, InputError), match=name.split("/")[0]), holding(tmp_path / name):
+            pass
 
 
 def _raise(error):

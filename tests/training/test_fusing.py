@@ -43,7 +43,8 @@ def images(side=16, count=4):
 def gradients(net, x, execution):
     net.zero_grad(set_to_none=True)
     with fused_normalisation(net, execution):
-        logits = net(x)
+        with normalised.forking():
+            logits = net(x)
         logits.square().sum().backward()
     assert overridden(net) == []
     return [
@@ -74,6 +75,9 @@ def compared(name, calls, **changes):
         ("resnet8", {"ordering": "bn-after-addition"}, "r" + 3 * "rr"),
         ("resnet8", {"ordering": "relu-before-addition"}, "r" + 3 * "rr"),
         ("resnet8", {"shortcut": "scaling"}, "r" + 3 * "rn"),
+        ("resnet8", {"shortcut": "exclusive-gating"}, "r" + 3 * "rn"),
+        ("resnet8", {"ordering": "full-preactivation", "shortcut": "B"}, "rr" + 2 * "rr" + "r"),
+        ("resnet14", {}, "r" + 6 * "ra"),
         ("resnet8", {"norm": "group"}, ""),
         ("resnet8", {"widths": (16, 20, 32)}, "r" + 2 * "ra"),
         ("resnet8", {"widths": (16, 24, 32)}, "r" + 3 * "ra"),
@@ -89,12 +93,43 @@ def test_what_is_fused_and_that_nothing_else_changes(name, changes, fused, calls
 @pytest.mark.parametrize("name", ["resnet8", "speedrun"])
 def test_the_two_gradients_of_a_unit_and_its_shortcut_meet_in_the_normalisation_before(name):
     net = create(name, num_classes=3, seed=0).to(memory_format=torch.channels_last).train()
-    with fused_normalisation(net, FUSED), torch.profiler.profile(record_shapes=True) as profile:
-        net(images()).sum().backward()
+    with fused_normalisation(net, FUSED), normalised.forking():
+        made = net(images()).sum()
+        with torch.profiler.profile(record_shapes=True) as profile:
+            made.backward()
     summed = [
-        event.name for event in profile.events() if event.name == "aten::add_" and len(event.input_shapes[0]) == 4
+        event.name
+        for event in profile.events()
+        if event.name in ("aten::add_", "aten::add") and len(event.input_shapes[0]) == 4
     ]
     assert not summed
+
+
+def test_whoever_asks_for_the_gradients_of_maps_between_two_steps_has_them_whole():
+    def found(fused):
+        net = create("resnet14", num_classes=3, seed=0).to(memory_format=torch.channels_last).train()
+        with fused_normalisation(net, FUSED if fused else PLAIN):
+            maps = net.stages(images())
+            logits = net.classify(maps["stage3"], images())
+            return torch.autograd.grad(logits.square().sum(), [maps[name] for name in ("stem", "stage1", "stage2")])
+
+    for mine, right in zip(found(True), found(False), strict=True):
+        assert float((mine - right).norm()) <= 1e-3 * float(right.norm())
+
+
+def test_a_shortcut_that_changes_its_input_is_refused():
+    class InPlace(nn.Module):
+        def forward(self, x):
+            return x.mul_(2)
+
+    net = create("resnet14").train()
+    net.layer1[1].downsample = InPlace()
+    with (
+        fused_normalisation(net, FUSED),
+        normalised.forking(),
+        pytest.raises(RuntimeError, match="changed its input in place"),
+    ):
+        net(images())
 
 
 def trained(execution, **kind):

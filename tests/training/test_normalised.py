@@ -3,6 +3,7 @@
 import copy
 import gc
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -212,7 +213,8 @@ def test_of_a_result_that_goes_two_ways_both_gradients_are_summed(channels, heig
     def found(forks):
         leaves = [tensor.to(dtype).requires_grad_() for tensor in (x, shortcut)]
         given = (leaves[0], leaves[1] if kind == "added" else None)
-        made = normalised.normalised(copy.deepcopy(norm), *given, relu=kind == "rectified", forks=forks)
+        with normalised.forking():
+            made = normalised.normalised(copy.deepcopy(norm), *given, relu=kind == "rectified", forks=forks)
         wanted = leaves[: 1 + (kind == "added")]
         if not forks:
             summed = sum(part.float() for part, bit in zip(gradients, (1, 2), strict=True) if used & bit)
@@ -231,7 +233,8 @@ def test_of_a_result_that_goes_two_ways_both_gradients_are_summed(channels, heig
 @needs_kernels
 def test_a_result_that_goes_two_ways_is_freed_with_its_last_user():
     norm, x, *_ = case(2, 16, 4, 4)
-    made = normalised.normalised(norm, x.requires_grad_(), relu=True, forks=True)
+    with normalised.forking():
+        made = normalised.normalised(norm, x.requires_grad_(), relu=True, forks=True)
     ends = [weakref.ref(made), weakref.ref(normalised.second(made))]
     gc.disable()
     try:
@@ -243,10 +246,11 @@ def test_a_result_that_goes_two_ways_is_freed_with_its_last_user():
 
 
 @needs_kernels
-@pytest.mark.parametrize("how", ["hook", "retained", "changed", "no fork"])
+@pytest.mark.parametrize("how", ["hook", "retained", "changed", "no fork", "outside"])
 def test_whoever_looks_at_a_gradient_or_changes_the_result_has_it_whole(how):
     norm, x, *_ = case(2, 16, 4, 4)
-    made, seen = normalised.normalised(norm, x.requires_grad_(), relu=True, forks=how != "no fork"), []
+    with normalised.forking() if how != "outside" else nullcontext():
+        made, seen = normalised.normalised(norm, x.requires_grad_(), relu=True, forks=how != "no fork"), []
     if how == "hook":
         made.register_hook(seen.append)
     if how == "retained":

@@ -166,6 +166,7 @@ def _training(seen: Inspection, batch: int, precision: str) -> dict[str, Any]:
     from resnets.training.convolutions import any_products, faster_convolutions
     from resnets.training.device import choose_execution
     from resnets.training.fusing import any_native, fused_normalisation
+    from resnets.training.normalised import forking
 
     assert seen.spec is not None
     channels, height, width = seen.trace.input_shape
@@ -178,7 +179,7 @@ def _training(seen: Inspection, batch: int, precision: str) -> dict[str, Any]:
         net, (channels, height, width), batch, classes=seen.spec.num_classes, precision=how.precision,
         device=how.device,
     )  # fmt: skip
-    with faster_convolutions(net, how), fused_normalisation(net, how), keeping_freed(True):  # as `resnets train` does
+    with faster_convolutions(net, how), fused_normalisation(net, how), forking(), keeping_freed(True):  # as training
         measured = speed.measure(step, batch, seconds=_SECONDS)
     return {
         "mode": "training", "backend": "torch", "native": how.native, "precision": how.precision, "device": how.device,

@@ -2,7 +2,8 @@
 
 Before a step changes the weights, its loss, its gradient and the running statistics are looked at, and from their
 sizes and those of weights and momenta it follows whether the update can overflow. How large these are at most follows
-from one step for the next, so that they are read themselves in every `EVERY`th only. So the state between two steps is
+from one step for the next, so that they are read themselves in every `EVERY`th only, and where that bound is too large
+or, of scaled gradients, not known. So the state between two steps is
 finite; `infinite` looks at every tensor of it again before it is kept.
 """
 
@@ -44,7 +45,7 @@ class Buffers:
 
     Attributes:
         weights: of the network.
-        reach: how large weights and momenta are at most, as the last step left them; None where that is not known.
+        reach: no weight and no momentum is larger, as the last step left them; None where that is not known.
     """
 
     def __init__(self, net: nn.Module, also: Iterable[Tensor] = ()) -> None:
@@ -103,15 +104,15 @@ def momenta(optimisers: Iterable[torch.optim.Optimizer]) -> list[Tensor]:
 def reach(
     weight: float, momentum: float, gradient: float, optimisers: Iterable[torch.optim.Optimizer]
 ) -> tuple[float, float] | None:
-    """How large weights and momenta can be after an update; None where that is beyond `LARGEST`.
+    """How large any weight and any momentum can be after an update; None where that is beyond `LARGEST`.
 
     Args:
-        weight: how large they are now, at most.
-        momentum: how large those are, at most.
+        weight: no weight is larger now.
+        momentum: no momentum is larger now.
         gradient: the norm of all gradients together.
         optimisers: what makes the update.
     """
-    weights, momenta = weight, momentum
+    largest_weight, largest_momentum = weight, momentum
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             change = gradient + group.get("weight_decay", 0.0) * weight
@@ -120,8 +121,8 @@ def reach(
             end = weight + group["lr"] * step
             if not max(velocity, end) < LARGEST:  # NaN too
                 return None
-            weights, momenta = max(weights, end), max(momenta, velocity)
-    return weights, momenta
+            largest_weight, largest_momentum = max(largest_weight, end), max(largest_momentum, velocity)
+    return largest_weight, largest_momentum
 
 
 def infinite(state: State) -> str | None:

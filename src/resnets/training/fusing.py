@@ -102,17 +102,25 @@ def _run(owner: nn.Module, steps: Sequence[str], x: Tensor, *, forks: bool = Fal
 
 
 def _unit(unit: Unit, x: Tensor) -> Tensor:
-    """A unit whose addition and ReLU are its last normalisation's, where the ordering and the shortcut are so."""
+    """A unit whose addition and ReLU are its last normalisation's, where the ordering and the shortcut are so.
+
+    Where it and the shortcut begin at a normalisation's ReLU, their two gradients are summed there.
+    """
     *steps, last = unit.steps.residual
     if unit.join is None:
         return unit.run((*unit.steps.shared, *unit.steps.residual, *unit.steps.after), x)
     norm, join = getattr(unit, last), unit.join
     x = _run(unit, unit.steps.shared, x, forks=True)
+    branch = normalised.second(x)
+    version = branch._version
     plain = type(join) is Addition and _untouched(join) and unit.steps.after == ("relu",) and _joins(norm, unit.relu)
     y = unit.run(tuple(steps), x) if plain else unit.residual(x)
-    h = unit.shortcut(normalised.second(x))
-    if not plain:
-        return unit.run(unit.steps.after, join(x, h, y))
+    h = unit.shortcut(branch)
+    joined = None if plain else join(x, h, y)
+    if branch is not x and branch._version != version:  # torch, which knows of x only, would not notice it
+        raise RuntimeError("a shortcut or what joins it changed its input in place, which the convolution beside needs")
+    if joined is not None:
+        return unit.run(unit.steps.after, joined)
     if normalised.suits(norm, y) and h.shape == y.shape and h.dtype == y.dtype:
         return normalised.normalised(norm, y, h, forks=True)
     return unit.relu(join(x, h, norm(y)))

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -62,8 +63,8 @@ def _acquire(folder: Path) -> tuple[int, str | None]:
             handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o666)
         except FileNotFoundError:  # the folder was another's, who took it away
             continue
-        except FileExistsError:  # so it was, between two looks at it; but a file of that name stays
-            if folder.exists() and not folder.is_dir():
+        except FileExistsError:  # so it was, between two looks at it; or something else has its name
+            if any(map(_in_the_way, (folder, *folder.parents))):
                 raise
             continue
         except OSError as error:
@@ -94,6 +95,16 @@ def _acquire(folder: Path) -> tuple[int, str | None]:
             os.ftruncate(handle, 0)
             os.pwrite(handle, json.dumps(_about()).encode(), 0)
         return handle, told
+
+
+def _in_the_way(place: Path) -> bool:
+    """Whether what has this name is no folder: a file, or a link that leads to none."""
+    try:
+        return not stat.S_ISDIR(os.stat(place).st_mode)
+    except FileNotFoundError:
+        return place.is_symlink()
+    except OSError:
+        return True
 
 
 def _unlocked(folder: Path) -> str:

@@ -8,7 +8,10 @@ layers round it two or three times.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from resnets.training.kernels import MACROS, compiled, last, readable, scratch
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _SECOND = "_resnets_second"  # attribute of a result: the same once more
+_forking = ContextVar("_forking", default=False)
 _CHANNELS = 8  # channels are multiples of it
 _NUMBERS = 16  # and all numbers of images of this: what a vector of AVX-512 reads at the end
 
@@ -51,7 +55,8 @@ def normalised(
         x: [B, C, H, W].
         shortcut: [B, C, H, W], to be added; a ReLU follows.
         relu: whether a ReLU follows where nothing is added.
-        forks: whether what follows a ReLU is a unit and its shortcut, which takes `second` of the result.
+        forks: whether what follows a ReLU is a unit and its shortcut, which takes `second` of the result: it is then,
+            within `forking`, another tensor.
 
     Returns:
         [B, C, H, W], channels_last; it can be differentiated once.
@@ -62,20 +67,30 @@ def normalised(
         if norm.momentum is None:  # the mean of all batches
             share = 1.0 / float(norm.num_batches_tracked)
     kept = (norm.running_mean, norm.running_var) if norm.track_running_stats else (None, None)
-    made: Tensor
-    if forks and (relu or shortcut is not None):
-        made, other = _Normalised.apply(x, shortcut, norm.weight, norm.bias, *kept, norm.eps, share, relu, True)
-        setattr(made, _SECOND, other)
-    else:
-        made = _Normalised.apply(x, shortcut, norm.weight, norm.bias, *kept, norm.eps, share, relu, False)
+    forks = forks and (relu or shortcut is not None) and _forking.get()
+    found = _Normalised.apply(x, shortcut, norm.weight, norm.bias, *kept, norm.eps, share, relu, forks)
+    made: Tensor = found[0] if forks else found
+    if forks:
+        setattr(made, _SECOND, found[1])
     return made
+
+
+@contextlib.contextmanager
+def forking() -> Iterator[None]:
+    """Around a forward pass of which nobody will ask for gradients but those of the weights: results may fork."""
+    token = _forking.set(True)
+    try:
+        yield
+    finally:
+        _forking.reset(token)
 
 
 def second(x: Tensor) -> Tensor:
     """x, once more, where it is the result of `normalised` that `forks`: for one of the two that take it.
 
     The two gradients are then summed in the normalisation's own pass over them, where torch would pass over them for
-    that alone. It is x itself where somebody looks at its gradient, which must be whole, or has changed it.
+    that alone. What arrives at x is then only one of the two. So this is x where somebody has asked for that gradient,
+    or changed x in place.
     """
     found: Tensor | None = getattr(x, _SECOND, None)
     return x if found is None or x._version or x._backward_hooks or x.retains_grad else found
@@ -98,8 +113,8 @@ class _Normalised(torch.autograd.Function):
         ctx.save_for_backward(x, None if shortcut is None else made, weight, bias, mean, rstd)
         ctx.relu = relu
         ctx.set_materialize_grads(False)
-        # No view, which would keep the tensor that it is an attribute of, so that neither would ever be freed.
-        return (made, torch.empty(0, dtype=made.dtype, device="cpu").set_(made)) if forks else made
+        # No view: that would keep the tensor that it is an attribute of, so that neither would ever be freed.
+        return (made, made.data) if forks else made
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -18,6 +18,18 @@ from resnets.training.plan import Plan, workers_for
 from resnets.training.recipe import Recipe
 from resnets.training.regression import learnt
 
+# What this machine may lack: what to say where a run must go on as it began, and where it goes on.
+_LOST = (
+    (
+        "native", "kernels that were compiled, and there is no C compiler here any more; install gcc or clang",
+        "no C compiler here any more: it goes on by torch's own convolutions, rounded otherwise",
+    ),
+    (
+        "tiles", "the tile multiplier (AMX), which a run cannot use here",
+        "no tile multiplier (AMX) here: it goes on with torch's own filters' gradients, rounded otherwise",
+    ),
+)  # fmt: skip
+
 
 def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     """The plan of a run to resume, from its own run.json alone."""
@@ -39,20 +51,12 @@ def resumed_plan(path: Path, info: dict[str, Any], workers: int | None) -> Plan:
     facts = {"tiles": now.tiles, **facts}  # not in older runs
     execution = Execution(precision=info["precision"], deterministic=info["deterministic"], **facts)
     notes = lost_cache_notes(loaded["train"])
-    if execution.native and not now.native:
-        if execution.deterministic:
-            raise InputError(
-                f"{path}: cannot be resumed bit for bit: it began with kernels that were compiled, and there is no C"
-                " compiler here any more; install gcc or clang"
-            )
-        notes += ("no C compiler here any more: it goes on by torch's own convolutions, rounded otherwise",)
-    elif execution.tiles and not now.tiles:
-        if execution.deterministic:
-            raise InputError(
-                f"{path}: cannot be resumed bit for bit: it began with the tile multiplier (AMX), which a run cannot"
-                " use here"
-            )
-        notes += ("no tile multiplier (AMX) here: it goes on with torch's own filters' gradients, rounded otherwise",)
+    for name, began, goes_on in _LOST:
+        if getattr(execution, name) and not getattr(now, name):
+            if execution.deterministic:
+                raise InputError(f"{path}: cannot be resumed bit for bit: it began with {began}")
+            notes += (goes_on,)
+            break  # without a compiler there are no tiles either
     kept = {name: getattr(execution, name) and getattr(now, name) for name in ("native", "tiles")}
     execution, info = replace(execution, **kept), {**info, "execution": {**facts, **kept}}
     return Plan(

@@ -25,6 +25,7 @@ from resnets.training.finite import (
     reach,
 )
 from resnets.training.losses import mean_loss
+from resnets.training.normalised import forking
 from resnets.training.recipe import Recipe
 
 SMALLEST_SCALE = 1.0  # of fp16's gradients; below it they are too large by themselves
@@ -51,25 +52,31 @@ def gradients(
     # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps. But where
     # they overflow without having been scaled up, scaling them down for ever would hide it.
     checked = state.scaler is None or state.scaler.get_scale() <= SMALLEST_SCALE
-    norm = total_norm(buffers.weights) if checked else torch.zeros((), device=device)
-    batch_loss, right, size, statistics = _values(total_loss, score, norm, length(buffers.floating))
-    infinity = float("inf")
-    after = None
+    trained = [weight for weight in buffers.weights if weight.requires_grad]
+    norm = total_norm(trained) if checked else torch.zeros((), device=device)
+    known = buffers.reach if checked and state.step % EVERY else None
+    sizes = [total_loss, score, norm, length(buffers.floating)]
+    sizes += [] if known else _lengths(state, buffers)
+    batch_loss, right, size, statistics, *now = _values(sizes, device)
+    infinity, after = float("inf"), None
     if abs(batch_loss) < infinity and size < infinity and statistics < infinity:
-        if buffers.reach and checked and state.step % EVERY:
-            after = reach(*buffers.reach, size, state.optimisers)
-        if after is None:
-            now = _values(total_loss, length(buffers.weights), length(momenta(state.optimisers)))[1:]
-            after = reach(*now, size, state.optimisers)
+        after = reach(*(known or now), size, state.optimisers)
+        if known and after is None:  # they may be smaller than what they could be
+            after = reach(*_values(_lengths(state, buffers), device), size, state.optimisers)
     if after is None:
         raise refusal(batch, state, recipe, execution, data, buffers, batch_loss)
     buffers.reach = after if checked else None
     return batch_loss, right if recipe.of_numbers else int(right), size
 
 
-def _values(first: Tensor, *others: Tensor) -> list[float]:
-    """Their values; the device is waited for once."""
-    return torch.stack([first.float(), *(other.to(first.device).float() for other in others)]).tolist()
+def _lengths(state: State, buffers: Buffers) -> list[Tensor]:
+    """Of all weights together, and of all momenta."""
+    return [length(buffers.weights), length(momenta(state.optimisers))]
+
+
+def _values(sizes: list[Tensor], device: torch.device) -> list[float]:
+    """Their values: one wait for the device; fp16's scale is another."""
+    return torch.stack([size.to(device).float() for size in sizes]).tolist()
 
 
 def backward(
@@ -88,7 +95,7 @@ def backward(
     score = torch.zeros((), device=device, dtype=torch.float32 if recipe.of_numbers else torch.long)
     for part, answers in _parts(images, targets, recipe):
         part, answers = part.to(device, non_blocking=True), answers.to(device, non_blocking=True)
-        with torch.autocast(device.type, execution.autocast, enabled=execution.autocast is not None):
+        with forking(), torch.autocast(device.type, execution.autocast, enabled=execution.autocast is not None):
             logits = compute(part)
         loss = mean_loss(logits.float(), answers, recipe) * (len(part) / len(images))
         (state.scaler.scale(loss) if state.scaler else loss).backward()
