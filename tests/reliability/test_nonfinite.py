@@ -244,7 +244,7 @@ def test_the_bound_of_an_update_holds():
         for _ in range(3):
             weight.grad = torch.randn(5, generator=generator) * 10 ** (trial % 13)
             sizes = [float(largest([weight])), float(largest(finite.momenta([optimiser]))), float(weight.grad.norm())]
-            most = reach(*sizes, [optimiser])
+            most = reach((sizes[0], sizes[1]), sizes[2], [optimiser])
             optimiser.step()
             now = float(largest([weight])), float(largest(finite.momenta([optimiser])))
             if most:  # the margin is for rounding

@@ -102,17 +102,16 @@ def momenta(optimisers: Iterable[torch.optim.Optimizer]) -> list[Tensor]:
 
 
 def reach(
-    weight: float, momentum: float, gradient: float, optimisers: Iterable[torch.optim.Optimizer]
+    now: tuple[float, float], gradient: float, optimisers: Iterable[torch.optim.Optimizer]
 ) -> tuple[float, float] | None:
     """How large any weight and any momentum can be after an update; None where that is beyond `LARGEST`.
 
     Args:
-        weight: no weight is larger now.
-        momentum: no momentum is larger now.
+        now: no weight, and no momentum, is larger.
         gradient: the norm of all gradients together.
         optimisers: what makes the update.
     """
-    largest_weight, largest_momentum = weight, momentum
+    weight, momentum = largest_weight, largest_momentum = now
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             change = gradient + group.get("weight_decay", 0.0) * weight

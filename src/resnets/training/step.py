@@ -60,9 +60,10 @@ def gradients(
     batch_loss, right, size, statistics, *now = _values(sizes, device)
     infinity, after = float("inf"), None
     if abs(batch_loss) < infinity and size < infinity and statistics < infinity:
-        after = reach(*(known or now), size, state.optimisers)
+        after = reach(known or (now[0], now[1]), size, state.optimisers)
         if known and after is None:  # they may be smaller than what they could be
-            after = reach(*_values(_lengths(state, buffers), device), size, state.optimisers)
+            weight, momentum = _values(_lengths(state, buffers), device)
+            after = reach((weight, momentum), size, state.optimisers)
     if after is None:
         raise refusal(batch, state, recipe, execution, data, buffers, batch_loss)
     buffers.reach = after if checked else None
