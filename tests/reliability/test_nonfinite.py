@@ -278,6 +278,15 @@ def test_the_bound_that_is_carried_holds(name, monkeypatch):
     assert read == [0, 16, 32, 48]  # in between they are not
 
 
+def test_an_old_gradient_of_a_frozen_weight_does_not_count():
+    state = begin()
+    frozen = state.net.conv1.weight.requires_grad_(False)
+    state = State(state.net, make_optimisers(state.net, SPEC, RECIPE), state.average)  # none of them has it
+    frozen.grad, before = torch.full_like(frozen, math.nan), frozen.clone()
+    assert all(math.isfinite(record.loss) for record in training(state, replace(RECIPE, clip=1.0)))
+    assert state.step == 12 and torch.equal(frozen, before) and infinite(state) is None
+
+
 def test_where_the_bound_is_too_large_the_weights_themselves_are_read():
     state = begin()
     records = training(state)

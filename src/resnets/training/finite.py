@@ -3,8 +3,8 @@
 Before a step changes the weights, its loss, its gradient and the running statistics are looked at, and from their
 sizes and those of weights and momenta it follows whether the update can overflow. How large these are at most follows
 from one step for the next, so that they are read themselves in every `EVERY`th only, and where that bound is too large
-or, of scaled gradients, not known. So the state between two steps is
-finite; `infinite` looks at every tensor of it again before it is kept.
+or, of scaled gradients, not known. So the state between two steps is finite; `infinite` looks at every tensor of it
+again before it is kept.
 """
 
 from __future__ import annotations

@@ -120,6 +120,7 @@ def fit(
     epochs = -(-total // per_epoch)
     cases = "rows" if isinstance(data, Rows) else "images"
     use_memory(state.net, execution.memory)
+    state.net.zero_grad()  # a step clears those of what it trains; an old one of a frozen weight would count in norms
     compute: Callable[[Tensor], Tensor] = state.net
     if execution.compiled:
         torch._dynamo.config.suppress_errors = True  # a machine whose compiler fails trains all the same, uncompiled

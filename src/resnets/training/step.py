@@ -52,8 +52,7 @@ def gradients(
     # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps. But where
     # they overflow without having been scaled up, scaling them down for ever would hide it.
     checked = state.scaler is None or state.scaler.get_scale() <= SMALLEST_SCALE
-    trained = [weight for weight in buffers.weights if weight.requires_grad]
-    norm = total_norm(trained) if checked else torch.zeros((), device=device)
+    norm = total_norm(buffers.weights) if checked else torch.zeros((), device=device)
     known = buffers.reach if checked and state.step % EVERY else None
     sizes = [total_loss, score, norm, length(buffers.floating)]
     sizes += [] if known else _lengths(state, buffers)
