@@ -43,7 +43,7 @@ LONG = {  # name: (promise, the test, what its figures say)
         "{stops} signals in {runs} runs, the slowest ended in {longest_seconds} s",
     ),
     "looking": (
-        7, "test_nonfinite.py::test_looking_costs_less_than_a_fiftieth_of_a_step",
+        7, "test_bounds.py::test_looking_costs_less_than_a_fiftieth_of_a_step",
         "the look at every step takes {looking_ms} ms of {step_ms} ms: {share_percent} % (ResNet-20, 128 images)",
     ),
     "images": (

@@ -25,7 +25,7 @@ from torch import Tensor
 from resnets.data import Batch
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
-from resnets.training.finite import LARGEST, Buffers, length, momenta
+from resnets.training.finite import LARGEST, Watched, length, momenta
 from resnets.training.optimiser import Muon
 from resnets.training.recipe import Recipe
 from resnets.training.step import backward, move_average, refusal, total_norm
@@ -66,7 +66,7 @@ class Captured:
                 group["lr"] = torch.tensor(float(group["lr"]), dtype=torch.float32, device=self.device)
         self.weights = list(state.net.parameters())
         self.momenta = momenta(state.optimisers)
-        self.before = Buffers(state.net, [*self.weights, *self.momenta, *(state.average or {}).values()])
+        self.before = Watched(state.net, [*self.weights, *self.momenta, *(state.average or {}).values()])
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self.records = True
         self.shapes: tuple[Any, ...] = ()

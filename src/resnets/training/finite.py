@@ -38,13 +38,15 @@ class Blame:
     rows: tuple[int, ...] = ()
 
 
-class Buffers:
-    """Running statistics change in the forward pass, before it is known whether the step counts: they can go back.
+class Watched:
+    """What every step of a network looks at, and what it can put back.
 
-    So can `also` whatever else changes before it is known.
+    Running statistics change in the forward pass, before it is known whether the step counts: they can go back. So can
+    `also`, whatever else changes before it is known.
 
     Attributes:
         weights: of the network.
+        floating: its running statistics.
         reach: no weight and no momentum is larger, as the last step left them; None where that is not known.
     """
 

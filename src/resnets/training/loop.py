@@ -26,7 +26,7 @@ from resnets.training.captured import Ahead, Captured
 from resnets.training.checkpoint import State
 from resnets.training.convolutions import faster_convolutions
 from resnets.training.device import Execution
-from resnets.training.finite import Buffers, NonFiniteError, infinite
+from resnets.training.finite import NonFiniteError, Watched, infinite
 from resnets.training.fusing import fused_normalisation
 from resnets.training.memory import use_memory
 from resnets.training.optimiser import set_rates
@@ -126,7 +126,7 @@ def fit(
         torch._dynamo.config.suppress_errors = True  # a machine whose compiler fails trains all the same, uncompiled
         compute = torch.compile(state.net, dynamic=False)
     captured = Captured(compute, state, recipe, execution) if execution.captured else None
-    buffers = captured.before if captured else Buffers(state.net)
+    watched = captured.before if captured else Watched(state.net)
     deaths = (-1, 0)  # at which step workers died, and how often
     progress = state.progress
     with faster_convolutions(state.net, execution), fused_normalisation(state.net, execution):
@@ -166,14 +166,14 @@ def fit(
                 tick, cpu = time.perf_counter(), time.process_time()
                 factor = _rate(recipe, state, total)
                 set_rates(state.optimisers, recipe, factor)
-                buffers.remember()
+                watched.remember()
                 try:
                     with interruptible():
                         batch = next(batches)
                         # Dropout draws from torch's generator: seeded by the step, resumed runs keep to the same path.
                         torch.manual_seed(seed_of(seed, state.step))
                         if not captured:
-                            loss, score, norm = gradients(compute, batch, state, recipe, execution, data, buffers)
+                            loss, score, norm = gradients(compute, batch, state, recipe, execution, data, watched)
                 except WorkerDiedError as death:
                     # Nothing of the step was computed. Its batch is a function of the step, so it is made again.
                     deaths = (state.step, deaths[1] + 1 if deaths[0] == state.step else 1)
@@ -182,7 +182,7 @@ def fit(
                     yield Record("note", state.step, message=f"{death}; beginning again at step {state.step + 1}")
                     break
                 except BaseException:
-                    buffers.put_back()
+                    watched.put_back()
                     raise
                 state.whole = False
                 if captured:

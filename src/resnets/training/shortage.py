@@ -13,7 +13,7 @@ from resnets.data import Preprocessing, TableEncoding
 from resnets.models.allocator import give_back
 from resnets.training.checkpoint import State
 from resnets.training.device import Execution
-from resnets.training.finite import Buffers
+from resnets.training.finite import Watched
 from resnets.training.memory import LOW_COST, can_recompute, use_memory
 from resnets.training.recipe import Recipe
 
@@ -107,7 +107,7 @@ def _largest(state: State, execution: Execution, shape: tuple[int, int, int], mo
 
 def _try(state: State, execution: Execution, shape: tuple[int, int, int], batch: int) -> None:
     """Compute gradients of so many images, and leave everything as it was."""
-    buffers = Buffers(state.net)
+    watched = Watched(state.net)
     device = torch.device(execution.device)
     use_memory(state.net, execution.memory)
     state.net.train()
@@ -118,7 +118,7 @@ def _try(state: State, execution: Execution, shape: tuple[int, int, int], batch:
         targets = torch.zeros(batch, dtype=torch.long, device=device)
         functional.cross_entropy(logits.float(), targets).backward()
     finally:
-        buffers.put_back()
+        watched.put_back()
         for weight in state.net.parameters():
             weight.grad = None
         images = logits = None  # type: ignore[assignment]

@@ -15,8 +15,8 @@ from resnets.training.device import Execution
 from resnets.training.finite import (
     EVERY,
     LARGEST,
-    Buffers,
     NonFiniteError,
+    Watched,
     blame,
     blame_gradient,
     length,
@@ -38,7 +38,7 @@ def gradients(
     recipe: Recipe,
     execution: Execution,
     data: Any,
-    buffers: Buffers,
+    watched: Watched,
 ) -> tuple[float, float, float]:
     """The gradients of a batch; returns its mean loss, its score, and the gradients' norm.
 
@@ -52,26 +52,26 @@ def gradients(
     # fp16 scales gradients up until they overflow, by design: its scaler, not this check, drops those steps. But where
     # they overflow without having been scaled up, scaling them down for ever would hide it.
     checked = state.scaler is None or state.scaler.get_scale() <= SMALLEST_SCALE
-    norm = total_norm(buffers.weights) if checked else torch.zeros((), device=device)
-    known = buffers.reach if checked and state.step % EVERY else None
-    sizes = [total_loss, score, norm, length(buffers.floating)]
-    sizes += [] if known else _lengths(state, buffers)
+    norm = total_norm(watched.weights) if checked else torch.zeros((), device=device)
+    known = watched.reach if checked and state.step % EVERY else None
+    sizes = [total_loss, score, norm, length(watched.floating)]
+    sizes += [] if known else _lengths(state, watched)
     batch_loss, right, size, statistics, *now = _values(sizes, device)
     infinity, after = float("inf"), None
     if abs(batch_loss) < infinity and size < infinity and statistics < infinity:
         after = reach(known or (now[0], now[1]), size, state.optimisers)
         if known and after is None:  # they may be smaller than what they could be
-            weight, momentum = _values(_lengths(state, buffers), device)
+            weight, momentum = _values(_lengths(state, watched), device)
             after = reach((weight, momentum), size, state.optimisers)
     if after is None:
-        raise refusal(batch, state, recipe, execution, data, buffers, batch_loss)
-    buffers.reach = after if checked else None
+        raise refusal(batch, state, recipe, execution, data, watched, batch_loss)
+    watched.reach = after if checked else None
     return batch_loss, right if recipe.of_numbers else int(right), size
 
 
-def _lengths(state: State, buffers: Buffers) -> list[Tensor]:
+def _lengths(state: State, watched: Watched) -> list[Tensor]:
     """Of all weights together, and of all momenta."""
-    return [length(buffers.weights), length(momenta(state.optimisers))]
+    return [length(watched.weights), length(momenta(state.optimisers))]
 
 
 def _values(sizes: list[Tensor], device: torch.device) -> list[float]:
@@ -119,13 +119,13 @@ def refusal(
     recipe: Recipe,
     execution: Execution,
     data: Any,
-    buffers: Buffers,
+    watched: Watched,
     loss: float,
 ) -> NonFiniteError:
     """What was not finite in a step, where it came from, and which files were in it."""
     statistics = named_infinite(dict(state.net.named_buffers()))
     gradient = blame_gradient(state.net)
-    buffers.put_back()
+    watched.put_back()
     found, first = None, 0
     for images, _ in _parts(batch.images, batch.targets, recipe):
         found = blame(state.net, images.to(execution.device), execution.autocast)
