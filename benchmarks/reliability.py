@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.markdown import short
 from benchmarks.results import RESULTS, ROOT, commit
 
 FILE = RESULTS / "reliability.json"
@@ -44,7 +45,8 @@ LONG = {  # name: (promise, the test, what its figures say)
     ),
     "looking": (
         7, "test_bounds.py::test_looking_costs_less_than_a_fiftieth_of_a_step",
-        "the look at every step takes {looking_ms} ms of {step_ms} ms: {share_percent} % (ResNet-20, 128 images)",
+        "looking at running statistics in every step, at weights and momenta in every 16th: {looking_ms} ms of"
+        " {step_ms} ms, {share_percent} % (ResNet-20, fp32, 128 images, one thread)",
     ),
     "images": (
         8, "test_images.py::test_fifty_thousand_broken_images_are_used_or_listed",
@@ -98,7 +100,7 @@ def table() -> str:
     """The table of docs/RELIABILITY.md."""
     kept = json.loads(FILE.read_text(encoding="utf-8"))
     rows = [
-        f"| {LONG[name][0]} | `{item['command']}` | {said(name, item['figures'])} | {item['commit'][:10]} |"
+        f"| {LONG[name][0]} | `{item['command']}` | {said(name, item['figures'])} | {short(item['commit'])} |"
         for name, item in sorted(kept.items(), key=lambda pair: list(LONG).index(pair[0]))
     ]
     if (RESULTS / "saving.json").exists():
@@ -106,7 +108,7 @@ def table() -> str:
         rows.append(
             f"| cost | `{cost['command']}` | syncing {cost['sync_percent']} % of the time, checksums"
             f" {cost['checksum_percent']} %, all of saving {cost['saving_percent']} %; CPU time with to without"
-            f" {cost['ratio_of_cpu_seconds']} (n = {cost['rounds']}) | {cost['commit'][:10]} |"
+            f" {cost['ratio_of_cpu_seconds']} (n = {cost['rounds']}) | {short(cost['commit'])} |"
         )
     return "\n".join(["| promise | command | last full result | commit |", "| --- | --- | --- | --- |", *rows])
 

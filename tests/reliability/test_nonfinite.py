@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_training import PREPROCESSING, begin, copy, training
+from small_training import PREPROCESSING, RECIPE, SPEC, begin, copy, training
 from torch.nn import functional
 
 from resnets.errors import InputError
 from resnets.models import create
 from resnets.training import NonFiniteError, finite, step
-from resnets.training.checkpoint import checkpoints, keep_best, restore, save, write_weights
+from resnets.training.checkpoint import State, checkpoints, keep_best, restore, save, write_weights
 from resnets.training.course import _better
-from resnets.training.finite import Watched
+from resnets.training.finite import Watched, infinite
+from resnets.training.optimiser import make_optimisers
 
 STEP = 5  # the step in which it happens, from 0
 
@@ -169,6 +170,15 @@ def test_averaged_weights_are_looked_at_before_they_are_judged():
 
     message, _ = until(training(state, validate=lambda: judged.append(1) or {"top1": 1.0}), 2, state, change)
     assert "the average of fc.weight is not finite at step 3" in message and not judged
+
+
+def test_an_old_gradient_of_a_frozen_weight_does_not_count():
+    state = begin()
+    frozen = state.net.conv1.weight.requires_grad_(False)
+    state = State(state.net, make_optimisers(state.net, SPEC, RECIPE), state.average)  # none of them has it
+    frozen.grad, before = torch.full_like(frozen, math.nan), frozen.clone()
+    assert all(math.isfinite(record.loss) for record in training(state, replace(RECIPE, clip=1.0)))
+    assert state.step == 12 and torch.equal(frozen, before) and infinite(state) is None
 
 
 @pytest.mark.parametrize("field", ["mean", "std"])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Larger weights have diverged; and squares of these, summed over any network, are still far from overflowing.
 LARGEST = 1e15
-EVERY = 16  # steps: to read all weights and momenta in each would take 2 % of it
+EVERY = 16  # steps: reading all weights and momenta takes too long for every one
 
 
 class NonFiniteError(InputError):
