@@ -3,7 +3,7 @@
 CHECKOUT is a clone of github.com/KellerJordan/cifar10-airbench; none of it is kept here. Its airbench94_muon.py runs as
 it is but for what a processor lacks: CUDA's device and clocks, Triton's compiler, and half precision, which is bf16
 where the processor multiplies it and fp32 elsewhere (airbench_peer.py). It chose its settings on the test images and
-reports them; ours were chosen on 5,000 training images held out (docs/BENCHMARKS.md). Steps of both networks are timed
+reports them; how ours were chosen, docs/BENCHMARKS.md says. Steps of both networks are timed
 alternately, the peer's compiled and not, and give what each training takes. With --source it is trained too, once a
 seed, which takes an hour of a processor in fp32, and the accuracy after every epoch is kept with the seconds of
 training.
